@@ -1,1 +1,37 @@
+//! hearth: an offline voice assistant.
+//!
+//! Sound goes straight into the audio encoder and decoder of Gemma 4; the model answers with a tool call, which is
+//! decoded under a grammar, carried out by a handler of the home, and answered in a Piper voice.
+//!
+//! This file is the map; it holds no logic. Arrows point at what may be used, nothing points back:
+//!
+//! ```text
+//! main -> cli -> {assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`dialogue`] | plain data that `model` and `home` share: they never name each other |
+//! | [`audio`] | sound in files and on devices; knows no models |
+//! | [`listen`] | samples to utterances |
+//! | [`onnx`] | the only user of ONNX Runtime |
+//! | [`model`] | samples to reply events: front end, prompt, grammar, decoding |
+//! | [`home`] | what the house can do |
+//! | [`speech`] | text to sound |
+//! | [`assistant`] | the turn as a pure state machine |
+//! | [`config`], [`cli`], [`check`], [`eval`], [`bench`], [`telemetry`] | the rim |
 
+pub mod assistant;
+pub mod audio;
+pub mod bench;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod dialogue;
+pub mod eval;
+pub mod home;
+pub mod listen;
+pub mod model;
+pub mod onnx;
+pub mod speech;
+pub mod telemetry;

@@ -1,0 +1,140 @@
+//! The words that the model and the home have in common: turns, tools, calls, results, reply events.
+//!
+//! Plain data only: no I/O, no clock, no thread. `model` produces [`ReplyEvent`]s, `home` produces [`ToolResult`]s,
+//! and neither knows the other.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Arguments of a call: parameter name to value.
+pub type Arguments = Map<String, Value>;
+
+/// Number of a turn. It travels with every message, so that what belongs to a past turn can be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct TurnId(pub u64);
+
+/// What a parameter of a tool may hold.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Free text.
+    Text,
+    /// One of a closed list of strings.
+    Choice(Vec<String>),
+    /// A whole number, both bounds included.
+    Integer {
+        /// Least value.
+        min: i64,
+        /// Greatest value.
+        max: i64,
+    },
+    /// A number, both bounds included.
+    Number {
+        /// Least value.
+        min: f64,
+        /// Greatest value.
+        max: f64,
+    },
+    /// True or false.
+    Bool,
+    /// A list of values of one kind.
+    List(Box<Kind>),
+    /// Nested parameters.
+    Object(Vec<Parameter>),
+}
+
+/// One parameter of a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Key in the call.
+    pub name: String,
+    /// What may be given.
+    pub kind: Kind,
+    /// Must it be given?
+    pub required: bool,
+}
+
+/// A tool as the model may call it.
+///
+/// Made by `home::schema` from a name, a description and a JSON schema. `parameters` is the checked form that the
+/// grammar and the argument check use; `schema` is the source, from which a prompt declares the tool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSpec {
+    /// Name in the call: letters, digits and underscores.
+    pub name: String,
+    /// One sentence for the model.
+    pub description: String,
+    /// Sorted by name, ignoring case: the order in which the model writes them.
+    pub parameters: Vec<Parameter>,
+    /// The JSON schema of the parameters as given, if any was.
+    pub schema: Option<Value>,
+}
+
+/// A call that the model made. Its shape is sound; whether the tool exists and the arguments fit is for the home to say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ToolCall {
+    /// Name of the tool.
+    pub name: String,
+    /// Arguments by name.
+    pub arguments: Arguments,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The backend confirmed the new state.
+    Done,
+    /// The home asks back before it acts.
+    Asked,
+    /// The call does not fit the home: unknown tool, device, value. Nothing was done.
+    Refused,
+    /// The backend failed or did not confirm.
+    Failed,
+}
+
+/// What the home answered to one call.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ToolResult {
+    /// Name of the tool.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the model is told: a flat mapping.
+    pub content: Map<String, Value>,
+    /// A ready sentence made from the confirmed state, spoken at once.
+    pub say: Option<String>,
+}
+
+/// Why a reply ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The model ended its turn.
+    EndOfTurn,
+    /// The model waits for the results of its calls.
+    AwaitsTools,
+    /// The bound on tokens was reached.
+    TokenLimit,
+    /// The model repeated itself.
+    Loop,
+    /// Cancelled from outside.
+    Cancelled,
+}
+
+/// What comes out of the model, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplyEvent {
+    /// A piece of the spoken answer.
+    Text(String),
+    /// A whole call.
+    Call(ToolCall),
+    /// Something that tried to be a call and is none. Never executed.
+    Malformed {
+        /// The raw text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The last event of every reply.
+    End(Stop),
+}

@@ -1,0 +1,6 @@
+//! What the house can do.
+
+pub mod resolve;
+pub mod schema;
+pub mod simulated;
+pub mod timers;

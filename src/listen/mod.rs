@@ -1,0 +1,4 @@
+//! Sound to utterances.
+
+pub mod segment;
+pub mod vad;

@@ -1,0 +1,3 @@
+//! Text to sound.
+
+pub mod normalise;
