@@ -68,7 +68,10 @@ impl Encoder {
         let expected = n.div_ceil(4) * self.width;
         if rows.len() != expected {
             let found = format!("{} numbers", rows.len());
-            return Err(self.graph.contract("audio_features", format!("{expected} numbers for {n} frames"), found).into());
+            return Err(self
+                .graph
+                .contract("audio_features", format!("{expected} numbers for {n} frames"), found)
+                .into());
         }
         Ok(rows)
     }

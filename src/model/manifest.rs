@@ -199,10 +199,10 @@ impl Folder {
     /// [`FolderError`] when it is no model folder or a description in it is damaged.
     pub fn read(dir: &Path) -> Result<Self, FolderError> {
         let manifest_path = dir.join("manifest.json");
-        let manifest: Manifest =
-            if manifest_path.exists() { read_json(&manifest_path)? } else { published(dir)? };
+        let manifest: Manifest = if manifest_path.exists() { read_json(&manifest_path)? } else { published(dir)? };
         if manifest.format != FORMAT {
-            let reason = format!("manifest format {} is not {FORMAT}: another version of hearth wrote it", manifest.format);
+            let reason =
+                format!("manifest format {} is not {FORMAT}: another version of hearth wrote it", manifest.format);
             return Err(FolderError::Layout { path: dir.to_path_buf(), reason });
         }
         let config: Config = read_json(&dir.join("config.json"))?;
