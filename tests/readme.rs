@@ -19,7 +19,7 @@ fn settings(config: &str) -> Vec<(String, String)> {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name;
             if FREE_TABLES.contains(&section) {
-                found.push((section.to_string(), "empty".to_string()));
+                found.push((section.to_string(), "see the file".to_string()));
             }
         }
         let (line, is_set) = line.strip_prefix("# ").map_or((line, true), |rest| (rest, false));
