@@ -62,7 +62,7 @@ class Folder:
         key = next(iter(past))
         count = past[key].shape[2] + rows.shape[1]
         feeds = {"inputs_embeds": rows, "per_layer_inputs": per_layer, **past}
-        self._add_optional(feeds, count, rows.shape[1], keep)
+        self.add_optional(feeds, count, rows.shape[1], keep)
         names = [o.name for o in self.first.get_outputs()]
         out = dict(zip(names, self.first.run(None, feeds)))
         present = {
@@ -74,7 +74,8 @@ class Folder:
             return out["logits"][:, -keep:] if keep else out["logits"], present
         return (self.upper(out, present, count, keep) if run_upper else None), present
 
-    def _add_optional(self, feeds: dict, count: int, rows: int, keep: int) -> None:
+    def add_optional(self, feeds: dict, count: int, rows: int, keep: int) -> None:
+        """Adds the mask over ``count`` tokens and whatever else this graph declares."""
         kinds = {i.name: i.type for i in self.first.get_inputs()}
         wide = kinds["attention_mask"] == "tensor(int64)"
         feeds["attention_mask"] = np.ones((1, count), np.int64 if wide else np.int32)
