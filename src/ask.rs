@@ -13,11 +13,14 @@ use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
-use crate::home::{self, Registry, schema};
+use crate::home::{HomeError, Registry, schema, simulated, timers};
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, Splitter, Synthesize};
 use crate::telemetry::{Timeline, ms, timed};
 use crate::{listen, onnx};
+
+/// The tools of the starter, for a model folder that names none.
+const STARTER_TOOLS: &str = include_str!("../onnx/starter/tools.json");
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,8 +139,7 @@ impl Hearth {
     /// When one of them is missing or damaged.
     pub fn load(config: &Config) -> Result<Self, Failure> {
         onnx::init(&config.runtime.onnxruntime)?;
-        let specs = schema::load(&config.model.dir.join("tools.json")).map_err(home::HomeError::from)?;
-        let home = home::simulated_registry(specs, &config.home)?;
+        let home = home(config)?;
         let model = Gemma::load(config.model.clone(), &home.specs())?;
         Ok(Self { config: config.clone(), model, home, turns: 0 })
     }
@@ -322,6 +324,16 @@ impl<'a> Turn<'a> {
             reply: sound.unwrap_or(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }),
         })
     }
+}
+
+/// The home of the configuration, with the tools that the model folder names, or else those of the starter.
+///
+/// # Errors
+/// When the tools or the home contradict themselves.
+pub fn home(config: &Config) -> Result<Registry, HomeError> {
+    let path = config.model.dir.join("tools.json");
+    let tools = if path.exists() { schema::load(&path)? } else { schema::parse(STARTER_TOOLS)? };
+    Ok(simulated::simulated_registry(&tools, &config.home, timers::clock())?.0)
 }
 
 /// Answers one question. Silence loads no model.

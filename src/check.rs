@@ -1,10 +1,8 @@
 //! `hearth check`: looks at everything a turn needs and names every problem in one run.
 
-use std::path::Path;
-
+use crate::ask;
 use crate::cli::{CONFIG, Failure, UNAVAILABLE};
-use crate::config::Config;
-use crate::home::{self, schema};
+use crate::config::{Config, ConfigError};
 use crate::model::Gemma;
 use crate::model::manifest::Folder;
 use crate::onnx;
@@ -49,9 +47,9 @@ impl Findings {
 ///
 /// # Errors
 /// When there was a problem: 78 when the configuration has one, else 69.
-pub fn run(path: Option<&Path>, full: bool, no_load: bool) -> Result<(), Failure> {
+pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Result<(), Failure> {
     let mut findings = Findings::default();
-    let config = findings.look("configuration", Config::read(path), |config| config.path.display().to_string());
+    let config = findings.look("configuration", config, |config| config.path.display().to_string());
     if let Some(config) = config {
         for problem in config.problems() {
             findings.problem("configuration", problem.into());
@@ -108,9 +106,7 @@ fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
 }
 
 fn parts(findings: &mut Findings, config: &Config, folder: &Folder) {
-    let specs = schema::load(&config.model.dir.join("tools.json")).map_err(home::HomeError::from);
-    let registry = specs.and_then(|specs| home::simulated_registry(specs, &config.home));
-    let registry = findings.look("home", registry, |registry| format!("{} tools", registry.specs().len()));
+    let registry = findings.look("home", ask::home(config), |registry| format!("{} tools", registry.specs().len()));
     if let Some(registry) = registry {
         let model = Gemma::load(config.model.clone(), &registry.specs());
         findings.look("model", model, |_| format!("{} graphs opened, contract holds", folder.manifest.parts.len()));
