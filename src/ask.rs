@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::home::{HomeError, Registry, schema, simulated, timers};
 use crate::model::{Gemma, ModelError, Respond, Start};
-use crate::speech::{self, Piper, Splitter, Synthesize};
+use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
 use crate::telemetry::{Timeline, ms, timed};
 use crate::{listen, onnx};
 
@@ -206,7 +206,7 @@ impl Hearth {
     fn speak_for_a_deaf_reader(&self, question: Question, voice: &mut dyn Synthesize) -> Result<Question, Failure> {
         match question {
             Question::Text(text) if !self.model.folder().manifest.reads_text => {
-                let clip = resample::resample(&speech::speak(voice, &text)?, MODEL_RATE_HZ);
+                let clip = resample::resample(&speech::say(voice, &text)?, MODEL_RATE_HZ);
                 Ok(Question::from_samples(clip.samples, &self.config))
             }
             other => Ok(other),
@@ -269,7 +269,7 @@ impl<'a> Turn<'a> {
         Self {
             assistant,
             voice,
-            splitter: Splitter::default(),
+            splitter: Splitter::new(),
             commands: std::collections::VecDeque::new(),
             heard: true,
             actions: Vec::new(),
@@ -297,8 +297,7 @@ impl<'a> Turn<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        let splitter = std::mem::take(&mut self.splitter);
-        splitter.finish().into_iter().try_for_each(|sentence| self.speak(&sentence))
+        self.splitter.finish().into_iter().try_for_each(|sentence| self.speak(&sentence))
     }
 
     fn speak(&mut self, sentence: &str) -> Result<(), Failure> {
@@ -336,6 +335,15 @@ pub fn home(config: &Config) -> Result<Registry, HomeError> {
     Ok(simulated::simulated_registry(&tools, &config.home, timers::clock())?.0)
 }
 
+/// The voice of the configuration. ONNX Runtime must be open.
+///
+/// # Errors
+/// When the voice or espeak-ng's data is missing or damaged.
+pub fn voice(config: &Config) -> Result<Piper, SpeechError> {
+    speech::open_espeak(config.speech.espeak_data.as_deref())?;
+    Piper::open(&config.speech.voice())
+}
+
 /// Answers one question. Silence loads no model.
 ///
 /// # Errors
@@ -351,6 +359,6 @@ pub fn answer_one(config: &Config, question: Question) -> Result<Answer, Failure
         });
     }
     let mut hearth = Hearth::load(config)?;
-    let mut voice = Piper::load(&config.speech)?;
+    let mut voice = voice(config)?;
     hearth.answer(question, &mut voice)
 }

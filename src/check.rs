@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError};
 use crate::model::Gemma;
 use crate::model::manifest::Folder;
 use crate::onnx;
-use crate::speech::{self, Piper};
+use crate::speech;
 
 /// Collects findings and prints them as they come.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
         } else {
             findings.look("ONNX Runtime", onnx::init(&config.runtime.onnxruntime), |()| "opened".into())
         };
-        findings.look("voice", speech::voice_files(&config.speech), |language| format!("language {language}"));
+        voice_files(&mut findings, &config);
         if let (Some(folder), Some(()), false) = (folder, runtime, no_load) {
             parts(&mut findings, &config, &folder);
         }
@@ -90,6 +90,17 @@ fn model_files(findings: &mut Findings, config: &Config, full: bool) -> Option<F
     Some(folder)
 }
 
+fn voice_files(findings: &mut Findings, config: &Config) {
+    let graph = config.speech.voice.clone();
+    let mut description = graph.clone().into_os_string();
+    description.push(".json");
+    for path in [graph, description.into()] {
+        let read = std::fs::File::open(&path);
+        let read = read.map_err(|e| Failure::new(UNAVAILABLE, format!("voice file {}: {e}", path.display())));
+        findings.look("voice file", read, |_| path.display().to_string());
+    }
+}
+
 /// A model with a closed list of rooms and kinds cannot know other names.
 fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
     let vocabulary = &folder.manifest.vocabulary;
@@ -111,6 +122,10 @@ fn parts(findings: &mut Findings, config: &Config, folder: &Folder) {
         let model = Gemma::load(config.model.clone(), &registry.specs());
         findings.look("model", model, |_| format!("{} graphs opened, contract holds", folder.manifest.parts.len()));
     }
-    let spoken = Piper::load(&config.speech).and_then(|mut voice| speech::speak(&mut voice, "Ready."));
-    findings.look("speech", spoken, |clip| format!("{:.1} s synthesised", clip.seconds()));
+    let mut language = String::new();
+    let spoken = ask::voice(config).and_then(|mut voice| {
+        voice.language().clone_into(&mut language);
+        speech::say(&mut voice, "Ready.")
+    });
+    findings.look("speech", spoken, |clip| format!("{language}, {:.1} s synthesised", clip.seconds()));
 }

@@ -220,8 +220,8 @@ fn ask(
 
 fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
     crate::onnx::init(&config.runtime.onnxruntime)?;
-    let mut voice = speech::Piper::load(&config.speech)?;
-    let clip = speech::speak(&mut voice, text)?;
+    let mut voice = speech::ask::voice(config)?;
+    let clip = speech::say(&mut voice, text)?;
     deliver(&clip, out)
 }
 

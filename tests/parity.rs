@@ -46,8 +46,7 @@ fn signal(spec: &Value) -> Vec<f32> {
     for i in 0..n {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let u = f64::from(state >> 8) / f64::from(1 << 23) - 1.0;
-        let tones: f64 =
-            sines.iter().map(|(f, a)| a * (std::f64::consts::TAU * f * i as f64 / 16_000.0).sin()).sum();
+        let tones: f64 = sines.iter().map(|(f, a)| a * (std::f64::consts::TAU * f * i as f64 / 16_000.0).sin()).sum();
         let silent = gate > 0 && (i / gate) % 2 == 1;
         samples.push(if silent { 0.0 } else { (tones + noise * u) as f32 });
     }
@@ -292,7 +291,8 @@ fn check_damage(damage: impl Fn(&Path), expected: &str) {
     let options = OPTIONS;
     Model::open("tiny-split-fp32");
     let result = Folder::read(temp.path()).map_err(|e| e.to_string()).and_then(|folder| {
-        let wrong: Vec<String> = folder.wrong_sizes().iter().chain(&folder.wrong_sums()).map(|e| e.to_string()).collect();
+        let wrong: Vec<String> =
+            folder.wrong_sizes().iter().chain(&folder.wrong_sums()).map(|e| e.to_string()).collect();
         if let Some(first) = wrong.into_iter().next() {
             return Err(first);
         }

@@ -314,7 +314,9 @@ impl Gemma {
     /// What it means when the model writes that token, if it ends the reply.
     fn stop(&self, token: u32) -> Option<Stop> {
         let ends = self.stops.contains(&token);
-        ends.then(|| if token == self.tokenizer.special().tool_response_open { Stop::AwaitsTools } else { Stop::EndOfTurn })
+        ends.then(|| {
+            if token == self.tokenizer.special().tool_response_open { Stop::AwaitsTools } else { Stop::EndOfTurn }
+        })
     }
 
     fn take_draft(&mut self) -> Result<Draft, ModelError> {
@@ -347,8 +349,8 @@ fn read_stops(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Vec<u32>, M
     let mut stops = vec![special.turn_close, special.tool_response_open];
     // The file is optional, as in transformers.
     if let Ok(text) = std::fs::read_to_string(&path) {
-        let read: Generation = serde_json::from_str(&text)
-            .map_err(|error| ModelError::Description { path, reason: error.to_string() })?;
+        let read: Generation =
+            serde_json::from_str(&text).map_err(|error| ModelError::Description { path, reason: error.to_string() })?;
         match read.eos_token_id {
             Some(Ids::One(id)) => stops.push(id),
             Some(Ids::Many(ids)) => stops.extend(ids),
