@@ -1,1 +1,614 @@
-//! To be written.
+//! The only file that imports `ort`: opens ONNX Runtime and its graphs, checks names, element types and ranks, runs
+//! graphs and binds buffers. Knows nothing of what the graphs mean. Runs on whichever thread owns the [`Graph`].
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use half::f16;
+use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, SessionOutputs};
+use ort::value::{DynValue, TensorElementType, ValueType};
+use thiserror::Error;
+
+pub use ort::session::Session;
+
+/// Oldest ONNX Runtime that has the ABI we build against (the `api-24` feature of ort).
+const OLDEST_MINOR: u32 = 24;
+/// ort's own initialisation never returns when the library cannot be opened, so it is given this long.
+const INIT_LIMIT: Duration = Duration::from_secs(20);
+
+/// What goes wrong with ONNX Runtime, told apart by remedy.
+#[derive(Debug, Clone, Error)]
+pub enum OnnxError {
+    /// The shared library is missing, damaged or too old: install it.
+    #[error("ONNX Runtime at {}: {reason}", path.display())]
+    Library {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A graph cannot be opened: fetch or build the model again.
+    #[error("graph {}: {reason}", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A graph has other inputs or outputs than asked for: it is another kind of model.
+    #[error("graph {}: `{name}` should be {expected}, found {found}", path.display())]
+    Contract {
+        /// The file.
+        path: PathBuf,
+        /// Input or output.
+        name: String,
+        /// What hearth needs.
+        expected: String,
+        /// What the graph declares.
+        found: String,
+    },
+    /// A run was cancelled from outside.
+    #[error("cancelled")]
+    Interrupted,
+    /// A run failed.
+    #[error("ONNX Runtime: {0}")]
+    Run(String),
+}
+
+impl OnnxError {
+    fn run<R>(error: ort::Error<R>) -> Self {
+        Self::Run(error.to_string())
+    }
+}
+
+/// Opens ONNX Runtime's shared library, once per process. Later calls return the first result.
+///
+/// # Errors
+/// [`OnnxError::Library`] when the file is missing, is no ONNX Runtime for this machine, is truncated or too old.
+pub fn init(library: &Path) -> Result<(), OnnxError> {
+    static RESULT: OnceLock<Result<(), OnnxError>> = OnceLock::new();
+    RESULT.get_or_init(|| open_library(library)).clone()
+}
+
+/// Looks at the library file without opening it.
+///
+/// # Errors
+/// As [`init`].
+pub fn examine(library: &Path) -> Result<(), OnnxError> {
+    let looked = std::fs::read(library).map_err(|e| e.to_string()).and_then(|bytes| check_library(&bytes));
+    looked.map_err(|reason| OnnxError::Library { path: library.to_path_buf(), reason })
+}
+
+fn open_library(library: &Path) -> Result<(), OnnxError> {
+    examine(library)?;
+    let fail = |reason: String| OnnxError::Library { path: library.to_path_buf(), reason };
+    let path = std::path::absolute(library).map_err(|e| fail(e.to_string()))?;
+    let (done, result) = mpsc::channel();
+    std::thread::spawn(move || {
+        let opened = ort::init_from(&path).map(|env| env.commit()).map_err(|e| e.to_string());
+        // The receiver is gone only after the limit, when the answer no longer matters.
+        let _ = done.send(opened);
+    });
+    match result.recv_timeout(INIT_LIMIT) {
+        Ok(opened) => opened.map(|_| ()).map_err(fail),
+        Err(_) => Err(fail("could not be opened (a library it depends on is missing?)".into())),
+    }
+}
+
+/// Looks at the bytes of a shared library before ort does, since ort hangs on a bad one: ELF header and length, and
+/// the symbol version `VERS_1.x` that ONNX Runtime's linker script puts into every release.
+fn check_library(bytes: &[u8]) -> Result<(), String> {
+    let field = |at: usize, n: usize| -> Option<u64> {
+        let raw = bytes.get(at..at + n)?;
+        Some(raw.iter().rev().fold(0, |value, &b| value << 8 | u64::from(b)))
+    };
+    if !bytes.starts_with(b"\x7fELF\x02\x01") {
+        return Err("is not a 64-bit shared library".into());
+    }
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => 62,
+        "aarch64" => 183,
+        other => return Err(format!("machine {other} is not supported")),
+    };
+    if field(18, 2) != Some(machine) {
+        return Err(format!("is not built for {}", std::env::consts::ARCH));
+    }
+    // The section header table is the last thing in a linked file.
+    let end = field(40, 8).zip(field(58, 2)).zip(field(60, 2)).map(|((at, size), n)| at.saturating_add(size * n));
+    if end.is_none_or(|end| end > bytes.len() as u64) {
+        return Err("is truncated".into());
+    }
+    let mark = b"VERS_1.";
+    let minor = bytes.windows(mark.len()).enumerate().filter(|(_, w)| w == mark).find_map(|(at, _)| {
+        let digits: Vec<u8> = bytes[at + mark.len()..].iter().copied().take_while(u8::is_ascii_digit).take(6).collect();
+        std::str::from_utf8(&digits).ok()?.parse::<u32>().ok()
+    });
+    match minor {
+        None => Err("is not ONNX Runtime".into()),
+        Some(minor) if minor < OLDEST_MINOR => Err(format!("version 1.{minor} is too old, 1.{OLDEST_MINOR} is needed")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Stops a run from another thread: a flag that loops ask, and ONNX Runtime's own termination for a long run.
+pub struct Interrupt {
+    raised: AtomicBool,
+    options: RunOptions<NoSelectedOutputs>,
+}
+
+impl Interrupt {
+    /// A fresh one, not raised.
+    ///
+    /// # Errors
+    /// When ONNX Runtime cannot make run options.
+    pub fn new() -> Result<Self, OnnxError> {
+        Ok(Self { raised: AtomicBool::new(false), options: RunOptions::new().map_err(OnnxError::run)? })
+    }
+
+    /// Stops what runs under it now and refuses what would start.
+    pub fn raise(&self) {
+        self.raised.store(true, Ordering::SeqCst);
+        if let Err(error) = self.options.terminate() {
+            tracing::warn!(%error, "could not terminate a run");
+        }
+    }
+
+    /// Makes it usable again.
+    pub fn clear(&self) {
+        if let Err(error) = self.options.unterminate() {
+            tracing::warn!(%error, "could not reset run options");
+        }
+        self.raised.store(false, Ordering::SeqCst);
+    }
+
+    /// Was it raised?
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::SeqCst)
+    }
+}
+
+/// Element type of a tensor, as far as hearth's graphs use them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float.
+    F16,
+    /// 64-bit integer.
+    I64,
+    /// 32-bit integer.
+    I32,
+    /// Boolean.
+    Bool,
+    /// Anything else.
+    Other,
+}
+
+impl From<TensorElementType> for Dtype {
+    fn from(ty: TensorElementType) -> Self {
+        match ty {
+            TensorElementType::Float32 => Self::F32,
+            TensorElementType::Float16 => Self::F16,
+            TensorElementType::Int64 => Self::I64,
+            TensorElementType::Int32 => Self::I32,
+            TensorElementType::Bool => Self::Bool,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// An input or output that a graph declares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    /// Name.
+    pub name: String,
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions, -1 where any length goes.
+    pub shape: Vec<i64>,
+}
+
+impl std::fmt::Display for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dims: Vec<String> =
+            self.shape.iter().map(|&d| if d < 0 { "?".to_owned() } else { d.to_string() }).collect();
+        write!(f, "{:?} [{}]", self.dtype, dims.join(", "))
+    }
+}
+
+/// A tensor in ONNX Runtime's memory.
+#[derive(Debug)]
+pub struct Tensor(DynValue);
+
+impl Tensor {
+    /// A float tensor from its elements in row order. An empty one may have a dimension of zero.
+    ///
+    /// # Errors
+    /// When the number of elements does not fit the shape.
+    pub fn f32(shape: &[usize], data: Vec<f32>) -> Result<Self, OnnxError> {
+        if data.is_empty() {
+            return Self::zeros(Dtype::F32, shape);
+        }
+        ort::value::Tensor::from_array((shape.to_vec(), data)).map(|t| Self(t.into_dyn())).map_err(OnnxError::run)
+    }
+
+    /// Integers as i64 or i32.
+    ///
+    /// # Errors
+    /// When `dtype` is no integer type, or the number of elements does not fit the shape.
+    pub fn ints(dtype: Dtype, shape: &[usize], data: impl Iterator<Item = i64>) -> Result<Self, OnnxError> {
+        match dtype {
+            Dtype::I64 => ort::value::Tensor::from_array((shape.to_vec(), data.collect::<Vec<i64>>()))
+                .map(|t| Self(t.into_dyn()))
+                .map_err(OnnxError::run),
+            Dtype::I32 => {
+                ort::value::Tensor::from_array((shape.to_vec(), data.map(|v| v as i32).collect::<Vec<i32>>()))
+                    .map(|t| Self(t.into_dyn()))
+                    .map_err(OnnxError::run)
+            }
+            other => Err(OnnxError::Run(format!("{other:?} is no integer type"))),
+        }
+    }
+
+    /// One integer without dimensions.
+    ///
+    /// # Errors
+    /// As [`Tensor::ints`].
+    pub fn int(dtype: Dtype, value: i64) -> Result<Self, OnnxError> {
+        Self::ints(dtype, &[], std::iter::once(value))
+    }
+
+    /// `n` true flags of shape [1, n], in the element type that a graph wants for its mask.
+    ///
+    /// # Errors
+    /// When the type holds no flags.
+    pub fn ones(dtype: Dtype, n: usize) -> Result<Self, OnnxError> {
+        match dtype {
+            Dtype::Bool => ort::value::Tensor::from_array(([1, n], vec![true; n]))
+                .map(|t| Self(t.into_dyn()))
+                .map_err(OnnxError::run),
+            Dtype::F32 => Self::f32(&[1, n], vec![1.0; n]),
+            _ => Self::ints(dtype, &[1, n], std::iter::repeat_n(1, n)),
+        }
+    }
+
+    /// A tensor of zeros; a dimension may be zero.
+    ///
+    /// # Errors
+    /// When `dtype` is neither F32 nor F16, or memory is short.
+    pub fn zeros(dtype: Dtype, shape: &[usize]) -> Result<Self, OnnxError> {
+        let allocator = Allocator::default();
+        match dtype {
+            Dtype::F32 => {
+                let mut tensor = ort::value::Tensor::<f32>::new(&allocator, shape).map_err(OnnxError::run)?;
+                tensor.extract_tensor_mut().1.fill(0.0);
+                Ok(Self(tensor.into_dyn()))
+            }
+            Dtype::F16 => {
+                let mut tensor = ort::value::Tensor::<f16>::new(&allocator, shape).map_err(OnnxError::run)?;
+                tensor.extract_tensor_mut().1.fill(f16::ZERO);
+                Ok(Self(tensor.into_dyn()))
+            }
+            other => Err(OnnxError::Run(format!("no zeros of {other:?}"))),
+        }
+    }
+
+    /// Dimensions.
+    pub fn shape(&self) -> Vec<usize> {
+        match self.0.dtype() {
+            ValueType::Tensor { shape, .. } => shape.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> Dtype {
+        match self.0.dtype() {
+            ValueType::Tensor { ty, .. } => (*ty).into(),
+            _ => Dtype::Other,
+        }
+    }
+
+    /// The elements of a float tensor in row order.
+    ///
+    /// # Errors
+    /// When it holds another type.
+    pub fn as_f32(&self) -> Result<&[f32], OnnxError> {
+        self.0.try_extract_tensor::<f32>().map(|(_, data)| data).map_err(OnnxError::run)
+    }
+
+    /// The elements of an F32 or F16 tensor as floats.
+    ///
+    /// # Errors
+    /// When it holds another type.
+    pub fn to_f32(&self) -> Result<Vec<f32>, OnnxError> {
+        match self.dtype() {
+            Dtype::F16 => self
+                .0
+                .try_extract_tensor::<f16>()
+                .map(|(_, data)| data.iter().map(|v| v.to_f32()).collect())
+                .map_err(OnnxError::run),
+            _ => self.as_f32().map(<[f32]>::to_vec),
+        }
+    }
+
+    /// A copy of the first `rows` of axis 2 of a [1, heads, rows, d] tensor (keys or values).
+    ///
+    /// # Errors
+    /// When the tensor has another rank or type, or fewer rows.
+    pub fn truncated(&self, rows: usize) -> Result<Self, OnnxError> {
+        let shape = self.shape();
+        let &[1, heads, have, d] = shape.as_slice() else {
+            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
+        };
+        if rows > have {
+            return Err(OnnxError::Run(format!("cannot keep {rows} of {have} rows")));
+        }
+        let mut cut = Self::zeros(self.dtype(), &[1, heads, rows, d])?;
+        fn copy<T: Copy>(from: &[T], to: &mut [T], (have, rows, d): (usize, usize, usize)) {
+            if rows * d > 0 {
+                for (from, to) in from.chunks_exact(have * d).zip(to.chunks_exact_mut(rows * d)) {
+                    to.copy_from_slice(&from[..rows * d]);
+                }
+            }
+        }
+        let dims = (have, rows, d);
+        match self.dtype() {
+            Dtype::F16 => copy(
+                self.0.try_extract_tensor::<f16>().map_err(OnnxError::run)?.1,
+                cut.0.try_extract_tensor_mut::<f16>().map_err(OnnxError::run)?.1,
+                dims,
+            ),
+            _ => copy(self.as_f32()?, cut.0.try_extract_tensor_mut::<f32>().map_err(OnnxError::run)?.1, dims),
+        }
+        Ok(cut)
+    }
+
+    /// A second handle to the same memory.
+    ///
+    /// # Errors
+    /// When the memory is only borrowed.
+    fn share(&self) -> Result<DynValue, OnnxError> {
+        self.0.view().try_upgrade().map_err(|_| OnnxError::Run("a borrowed tensor cannot be shared".into()))
+    }
+}
+
+/// Outputs of a run by name.
+pub struct Outputs(Vec<(String, Tensor)>);
+
+impl Outputs {
+    fn collect(outputs: SessionOutputs<'_>) -> Self {
+        let names: Vec<String> = outputs.keys().map(str::to_owned).collect();
+        let mut outputs = outputs;
+        Self(names.into_iter().filter_map(|name| outputs.remove(&name).map(|v| (name, Tensor(v)))).collect())
+    }
+
+    /// Takes one out.
+    ///
+    /// # Errors
+    /// When there is none of that name (a contract check at load rules this out).
+    pub fn take(&mut self, name: &str) -> Result<Tensor, OnnxError> {
+        match self.0.iter().position(|(n, _)| n == name) {
+            Some(at) => Ok(self.0.swap_remove(at).1),
+            None => Err(OnnxError::Run(format!("no output `{name}`"))),
+        }
+    }
+}
+
+/// How a graph is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Threads inside one operator.
+    pub threads: usize,
+    /// Do threads spin while they wait for work? Fast back to back, wasteful when runs are sparse.
+    pub spin: bool,
+}
+
+/// A graph, open.
+#[derive(Debug)]
+pub struct Graph {
+    path: PathBuf,
+    session: Session,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+/// A session as piper-rs wants it: few threads, no spinning.
+///
+/// # Errors
+/// [`OnnxError::Graph`] when the file is missing or no graph.
+pub fn open_session(path: &Path, threads: usize) -> Result<Session, OnnxError> {
+    open(path, Options { threads, spin: false })
+}
+
+fn open(path: &Path, options: Options) -> Result<Session, OnnxError> {
+    let fail = |reason: String| OnnxError::Graph { path: path.to_path_buf(), reason };
+    // ort reports a missing file in words of its own; say it plainly.
+    std::fs::metadata(path).map_err(|e| fail(e.to_string()))?;
+    let built = || -> Result<Session, String> {
+        Session::builder()
+            .map_err(|e| e.to_string())?
+            .with_intra_threads(options.threads.max(1))
+            .map_err(|e| e.to_string())?
+            .with_intra_op_spinning(options.spin)
+            .map_err(|e| e.to_string())?
+            .commit_from_file(path)
+            .map_err(|e| e.to_string())
+    };
+    built().map_err(|e| fail(e.lines().next().unwrap_or_default().to_owned()))
+}
+
+impl Graph {
+    /// Opens a graph by path, since its external data lies beside it.
+    ///
+    /// # Errors
+    /// [`OnnxError::Graph`] when it is missing, damaged, or its external data is.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OnnxError> {
+        let session = open(path, options)?;
+        let ports = |outlets: &[ort::value::Outlet]| outlets.iter().map(port).collect();
+        let (inputs, outputs) = (ports(session.inputs()), ports(session.outputs()));
+        Ok(Self { path: path.to_path_buf(), session, inputs, outputs })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it takes.
+    pub fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What it gives.
+    pub fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// The input of that name, if declared.
+    pub fn input(&self, name: &str) -> Option<&Port> {
+        self.inputs.iter().find(|p| p.name == name)
+    }
+
+    /// The input of that name, with one of these element types and that rank.
+    ///
+    /// # Errors
+    /// [`OnnxError::Contract`].
+    pub fn require_input(&self, name: &str, dtypes: &[Dtype], rank: usize) -> Result<&Port, OnnxError> {
+        self.require(&self.inputs, name, dtypes, rank)
+    }
+
+    /// The output of that name, with one of these element types and that rank.
+    ///
+    /// # Errors
+    /// [`OnnxError::Contract`].
+    pub fn require_output(&self, name: &str, dtypes: &[Dtype], rank: usize) -> Result<&Port, OnnxError> {
+        self.require(&self.outputs, name, dtypes, rank)
+    }
+
+    fn require<'a>(&self, ports: &'a [Port], name: &str, dtypes: &[Dtype], rank: usize) -> Result<&'a Port, OnnxError> {
+        let expected = || {
+            let types: Vec<String> = dtypes.iter().map(|d| format!("{d:?}")).collect();
+            format!("{} of rank {rank}", types.join(" or "))
+        };
+        let found = ports.iter().find(|p| p.name == name);
+        match found {
+            Some(port) if dtypes.contains(&port.dtype) && port.shape.len() == rank => Ok(port),
+            _ => Err(self.contract(name, expected(), found.map_or("nothing".to_owned(), Port::to_string))),
+        }
+    }
+
+    /// A contract error of this graph.
+    pub fn contract(&self, name: &str, expected: impl Into<String>, found: impl Into<String>) -> OnnxError {
+        OnnxError::Contract {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    /// Runs the graph on inputs by name. Outputs are allocated by ONNX Runtime.
+    ///
+    /// # Errors
+    /// [`OnnxError::Interrupted`] when `interrupt` was raised, else [`OnnxError::Run`].
+    pub fn run(&mut self, inputs: &[(&str, &Tensor)], interrupt: &Interrupt) -> Result<Outputs, OnnxError> {
+        let inputs: Vec<(&str, &DynValue)> = inputs.iter().map(|(name, tensor)| (*name, &tensor.0)).collect();
+        let result = self.session.run_with_options(inputs, &interrupt.options);
+        result.map(Outputs::collect).map_err(|e| failed(&e, interrupt))
+    }
+
+    /// An empty binding for this graph.
+    ///
+    /// # Errors
+    /// When ONNX Runtime refuses.
+    pub fn bind(&self) -> Result<Binding, OnnxError> {
+        self.session.create_binding().map(Binding).map_err(OnnxError::run)
+    }
+
+    /// Runs the graph on bound inputs and outputs.
+    ///
+    /// # Errors
+    /// As [`Graph::run`].
+    pub fn run_bound(&mut self, binding: &Binding, interrupt: &Interrupt) -> Result<Outputs, OnnxError> {
+        let result = self.session.run_binding_with_options(&binding.0, &interrupt.options);
+        result.map(Outputs::collect).map_err(|e| failed(&e, interrupt))
+    }
+}
+
+fn failed(error: &ort::Error, interrupt: &Interrupt) -> OnnxError {
+    if interrupt.is_raised() { OnnxError::Interrupted } else { OnnxError::Run(error.to_string()) }
+}
+
+fn port(outlet: &ort::value::Outlet) -> Port {
+    let (dtype, shape) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => ((*ty).into(), shape.to_vec()),
+        _ => (Dtype::Other, Vec::new()),
+    };
+    Port { name: outlet.name().to_owned(), dtype, shape }
+}
+
+/// Inputs and outputs of a graph that stay bound from run to run.
+#[derive(Debug)]
+pub struct Binding(IoBinding);
+
+impl Binding {
+    /// Binds an input, replacing what was bound to that name.
+    ///
+    /// # Errors
+    /// When the graph has no such input.
+    pub fn input(&mut self, name: &str, tensor: &Tensor) -> Result<(), OnnxError> {
+        self.0.bind_input(name, &tensor.0).map_err(OnnxError::run)
+    }
+
+    /// Lets the graph write an output into the memory of `tensor`, which may be bound as an input too.
+    ///
+    /// # Errors
+    /// When the graph has no such output.
+    pub fn output_into(&mut self, name: &str, tensor: &Tensor) -> Result<(), OnnxError> {
+        self.0.bind_output(name, tensor.share()?).map_err(OnnxError::run)
+    }
+
+    /// Lets ONNX Runtime allocate an output anew in each run.
+    ///
+    /// # Errors
+    /// When the graph has no such output.
+    pub fn output(&mut self, name: &str) -> Result<(), OnnxError> {
+        let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput);
+        memory.and_then(|memory| self.0.bind_output_to_device(name, &memory)).map_err(OnnxError::run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_libraries_are_refused_before_ort_sees_them() {
+        let elf = |version: &str, machine: u8, end: u64| {
+            let mut bytes = vec![0_u8; 128];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            bytes[18] = machine;
+            bytes[40..48].copy_from_slice(&end.to_le_bytes());
+            bytes[70..70 + version.len()].copy_from_slice(version.as_bytes());
+            bytes
+        };
+        let ours = if std::env::consts::ARCH == "x86_64" { 62 } else { 183 };
+        let check = |bytes: &[u8], expected: &str| match check_library(bytes) {
+            Ok(()) => assert_eq!(expected, ""),
+            Err(reason) => assert!(!expected.is_empty() && reason.contains(expected), "{reason} / {expected}"),
+        };
+        check(&elf("VERS_1.31.1", ours, 100), "");
+        check(&elf("VERS_1.24", ours, 100), "");
+        check(&elf("VERS_1.17.3", ours, 100), "too old");
+        check(&elf("something", ours, 100), "not ONNX Runtime");
+        check(&elf("VERS_1.31.1", 3, 100), "not built for");
+        check(&elf("VERS_1.31.1", ours, 1 << 40), "truncated");
+        check(b"hello", "not a 64-bit shared library");
+        check(b"", "not a 64-bit shared library");
+    }
+}
