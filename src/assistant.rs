@@ -1,1 +1,282 @@
-//! To be written.
+//! One turn of the conversation as a pure state machine: what happened goes in, what is to be done comes out.
+//! No I/O, no clock, no thread.
+//!
+//! What is said follows what happened: a sentence about an action comes from the result of the call, never from the
+//! model's hope. A reply that is malformed, loops or runs into its bound executes nothing.
+
+use serde_json::{Map, Value};
+
+use crate::dialogue::{Outcome, ReplyEvent, Stop, ToolCall, ToolResult};
+
+/// A model that keeps calling tools is stopped after so many rounds.
+const MAX_ROUNDS: usize = 3;
+/// Spoken when the model gave nothing usable, twice.
+const APOLOGY: &str = "Sorry, I did not get that.";
+/// Spoken when something inside failed.
+const FAILURE: &str = "Sorry, something went wrong.";
+
+/// What can happen in a turn.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The model said something.
+    Reply(ReplyEvent),
+    /// A call came back.
+    ToolDone(ToolResult),
+    /// There was no speech.
+    NothingHeard,
+    /// What was heard is longer than the limit, in seconds, and was cut there.
+    TooLong(f64),
+    /// The model or its context failed.
+    ModelFailed,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Carry out a call and report [`Event::ToolDone`].
+    Call(ToolCall),
+    /// Speak a whole sentence.
+    Say(String),
+    /// Speak a piece of the model's own text, sentence by sentence as they become complete.
+    Stream(String),
+    /// Give results to the model and let it go on.
+    Answer(Vec<ToolResult>),
+    /// The turn is over; let the model remember results and what was said, in idle time.
+    Settle {
+        /// Results of the last round.
+        results: Vec<ToolResult>,
+        /// All that was said in this turn.
+        said: String,
+    },
+}
+
+/// The state of one turn.
+#[derive(Debug)]
+pub struct Assistant {
+    phrases: bool,
+    rounds: usize,
+    asked_again: bool,
+    calls: Vec<ToolCall>,
+    malformed: bool,
+    waiting: usize,
+    results: Vec<ToolResult>,
+    said: Vec<String>,
+}
+
+impl Assistant {
+    /// A fresh turn. `phrases` says whether the model may put results into words itself (manifest).
+    pub fn new(phrases: bool) -> Self {
+        Self {
+            phrases,
+            rounds: 0,
+            asked_again: false,
+            calls: Vec::new(),
+            malformed: false,
+            waiting: 0,
+            results: Vec::new(),
+            said: Vec::new(),
+        }
+    }
+
+    /// Takes an event; gives what is to be done, in order.
+    pub fn handle(&mut self, event: Event) -> Vec<Command> {
+        match event {
+            Event::Reply(ReplyEvent::Text(piece)) => {
+                self.said.push(piece.clone());
+                vec![Command::Stream(piece)]
+            }
+            Event::Reply(ReplyEvent::Call(call)) => {
+                self.calls.push(call);
+                Vec::new()
+            }
+            Event::Reply(ReplyEvent::Malformed { text, reason }) => {
+                tracing::warn!(reason, "malformed call");
+                tracing::debug!(text, "malformed call");
+                self.malformed = true;
+                Vec::new()
+            }
+            Event::Reply(ReplyEvent::End(stop)) => self.ended(stop),
+            Event::ToolDone(result) => self.tool_done(result),
+            Event::NothingHeard => self.settle(),
+            Event::TooLong(limit_s) => vec![self.say(format!("I only listened to the first {limit_s:.0} seconds."))],
+            Event::ModelFailed => self.finish_with(FAILURE),
+        }
+    }
+
+    fn ended(&mut self, stop: Stop) -> Vec<Command> {
+        let calls = std::mem::take(&mut self.calls);
+        let malformed = std::mem::take(&mut self.malformed);
+        match stop {
+            Stop::Cancelled => Vec::new(),
+            Stop::Loop | Stop::TokenLimit => self.finish_with(APOLOGY),
+            Stop::EndOfTurn | Stop::AwaitsTools if malformed => self.ask_again(),
+            Stop::EndOfTurn | Stop::AwaitsTools if calls.is_empty() => self.settle(),
+            Stop::EndOfTurn | Stop::AwaitsTools if self.rounds == MAX_ROUNDS => self.finish_with(APOLOGY),
+            Stop::EndOfTurn | Stop::AwaitsTools => {
+                self.rounds += 1;
+                self.waiting = calls.len();
+                self.results.clear();
+                calls.into_iter().map(Command::Call).collect()
+            }
+        }
+    }
+
+    /// None of the calls of a reply with a malformed one is carried out.
+    fn ask_again(&mut self) -> Vec<Command> {
+        if std::mem::replace(&mut self.asked_again, true) {
+            return self.finish_with(APOLOGY);
+        }
+        let error = Value::from("the call was malformed, nothing was done; call again");
+        let content = Map::from_iter([("error".to_owned(), error)]);
+        vec![Command::Answer(vec![ToolResult { name: "error".into(), outcome: Outcome::Refused, content, say: None }])]
+    }
+
+    fn tool_done(&mut self, result: ToolResult) -> Vec<Command> {
+        let mut commands = Vec::new();
+        let say = match (&result.say, self.phrases) {
+            (Some(say), _) => Some(say.clone()),
+            (None, true) => None,
+            (None, false) => Some(plain(result.outcome).to_owned()),
+        };
+        commands.extend(say.map(|say| self.say(say)));
+        self.results.push(result);
+        self.waiting = self.waiting.saturating_sub(1);
+        if self.waiting == 0 {
+            let all_said = !self.phrases || self.results.iter().all(|r| r.say.is_some());
+            commands.extend(if all_said {
+                self.settle()
+            } else {
+                vec![Command::Answer(std::mem::take(&mut self.results))]
+            });
+        }
+        commands
+    }
+
+    fn say(&mut self, sentence: String) -> Command {
+        self.said.push(sentence.clone());
+        Command::Say(sentence)
+    }
+
+    fn finish_with(&mut self, sentence: &str) -> Vec<Command> {
+        let say = self.say(sentence.to_owned());
+        let mut commands = vec![say];
+        commands.extend(self.settle());
+        commands
+    }
+
+    fn settle(&mut self) -> Vec<Command> {
+        vec![Command::Settle { results: std::mem::take(&mut self.results), said: self.said.join(" ") }]
+    }
+}
+
+/// For a result without a sentence, when the model makes none.
+fn plain(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "Done.",
+        Outcome::Asked => "Which one do you mean?",
+        Outcome::Refused => "I cannot do that.",
+        Outcome::Failed => "That did not work.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(name: &str) -> Event {
+        Event::Reply(ReplyEvent::Call(ToolCall { name: name.into(), arguments: Map::new() }))
+    }
+
+    fn text(piece: &str) -> Event {
+        Event::Reply(ReplyEvent::Text(piece.into()))
+    }
+
+    fn end(stop: Stop) -> Event {
+        Event::Reply(ReplyEvent::End(stop))
+    }
+
+    fn malformed() -> Event {
+        Event::Reply(ReplyEvent::Malformed { text: "call:x{".into(), reason: "no end".into() })
+    }
+
+    fn done(outcome: Outcome, say: Option<&str>) -> Event {
+        Event::ToolDone(ToolResult { name: "t".into(), outcome, content: Map::new(), say: say.map(str::to_owned) })
+    }
+
+    /// Commands in short: `call t`, `say ...`, `stream ...`, `answer n`, `settle n|said`.
+    fn check(phrases: bool, events: Vec<Event>, expected: &[&str]) {
+        let mut assistant = Assistant::new(phrases);
+        let short = |command: Command| match command {
+            Command::Call(call) => format!("call {}", call.name),
+            Command::Say(text) => format!("say {text}"),
+            Command::Stream(text) => format!("stream {text}"),
+            Command::Answer(results) => format!("answer {}", results.len()),
+            Command::Settle { results, said } => format!("settle {}|{said}", results.len()),
+        };
+        let found: Vec<String> =
+            events.clone().into_iter().flat_map(|event| assistant.handle(event)).map(short).collect();
+        assert_eq!(found, expected, "{events:?}");
+    }
+
+    #[test]
+    fn a_call_is_carried_out_and_its_result_is_said() {
+        let happy = vec![call("a"), end(Stop::AwaitsTools), done(Outcome::Done, Some("It is on."))];
+        check(false, happy.clone(), &["call a", "say It is on.", "settle 1|It is on."]);
+        check(true, happy, &["call a", "say It is on.", "settle 1|It is on."]);
+        let silent = vec![call("a"), end(Stop::AwaitsTools), done(Outcome::Done, None)];
+        check(false, silent.clone(), &["call a", "say Done.", "settle 1|Done."]);
+        check(true, silent, &["call a", "answer 1"]);
+        check(
+            false,
+            vec![
+                call("a"),
+                call("b"),
+                end(Stop::AwaitsTools),
+                done(Outcome::Failed, None),
+                done(Outcome::Done, Some("On.")),
+            ],
+            &["call a", "call b", "say That did not work.", "say On.", "settle 2|That did not work. On."],
+        );
+    }
+
+    #[test]
+    fn nothing_to_do_is_silence() {
+        check(false, vec![end(Stop::EndOfTurn)], &["settle 0|"]);
+        check(false, vec![Event::NothingHeard], &["settle 0|"]);
+        check(true, vec![text("Hi."), end(Stop::EndOfTurn)], &["stream Hi.", "settle 0|Hi."]);
+    }
+
+    #[test]
+    fn what_is_malformed_or_endless_is_never_executed() {
+        check(true, vec![call("a"), malformed(), end(Stop::AwaitsTools)], &["answer 1"]);
+        let sorry = "say Sorry, I did not get that.";
+        let settled = "settle 0|Sorry, I did not get that.";
+        check(
+            true,
+            vec![malformed(), end(Stop::EndOfTurn), malformed(), end(Stop::EndOfTurn)],
+            &["answer 1", sorry, settled],
+        );
+        check(true, vec![call("a"), end(Stop::Loop)], &[sorry, settled]);
+        check(true, vec![call("a"), end(Stop::TokenLimit)], &[sorry, settled]);
+        check(true, vec![call("a"), end(Stop::Cancelled)], &[]);
+    }
+
+    #[test]
+    fn at_most_three_rounds() {
+        let round = || vec![call("a"), end(Stop::AwaitsTools), done(Outcome::Done, None)];
+        let events = [round(), round(), round(), vec![call("a"), end(Stop::AwaitsTools)]].concat();
+        let sorry = ["say Sorry, I did not get that.", "settle 0|Sorry, I did not get that."];
+        let rounds = ["call a", "answer 1"].repeat(3);
+        check(true, events, &[rounds, sorry.to_vec()].concat());
+    }
+
+    #[test]
+    fn limits_and_failures_are_announced() {
+        check(false, vec![Event::TooLong(30.0)], &["say I only listened to the first 30 seconds."]);
+        check(
+            false,
+            vec![Event::ModelFailed],
+            &["say Sorry, something went wrong.", "settle 0|Sorry, something went wrong."],
+        );
+    }
+}

@@ -1,1 +1,266 @@
-//! To be written.
+//! The configuration: found, read, checked once. Every path in it is absolute afterwards.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::home::simulated::SimulatedConfig;
+use crate::listen::ListenConfig;
+use crate::model::generate::ModelConfig;
+use crate::speech::VoiceConfig;
+
+/// Names the configuration file when no `--config` is given.
+const VARIABLE: &str = "HEARTH_CONFIG";
+/// Where a configuration is looked for after that, in this order; `~` is the user's home.
+const PLACES: [&str; 3] = ["config.toml", "~/.config/hearth/config.toml", "/etc/hearth/config.toml"];
+
+/// What is wrong with the configuration: correct it and start again.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// There is none.
+    #[error("no configuration: none of {0} exists; name one with --config")]
+    NotFound(String),
+    /// It cannot be read.
+    #[error("configuration {}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and key.
+        reason: String,
+    },
+    /// A value is out of range.
+    #[error("configuration {}: `{key}` is {found}, should be {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Dotted key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What would do.
+        expected: &'static str,
+    },
+}
+
+/// `[runtime]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// ONNX Runtime's shared library.
+    pub onnxruntime: PathBuf,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self { onnxruntime: PathBuf::from(".local/lib/libonnxruntime.so") }
+    }
+}
+
+/// `[speech]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpeechConfig {
+    /// The Piper voice, `NAME.onnx` with `NAME.onnx.json` beside it.
+    pub voice: PathBuf,
+    /// A speaker of a voice that has several, by name or number.
+    pub speaker: Option<String>,
+    /// Folder with espeak-ng's data, where it is not found by itself.
+    pub espeak_data: Option<PathBuf>,
+    /// 1 is the voice's own speed.
+    pub speed: f32,
+    /// 1 is the voice's own loudness.
+    pub volume: f32,
+}
+
+impl Default for SpeechConfig {
+    fn default() -> Self {
+        let voice = PathBuf::from(".local/voice/en_US-joe-medium.onnx");
+        Self { voice, speaker: None, espeak_data: None, speed: 1.0, volume: 1.0 }
+    }
+}
+
+impl SpeechConfig {
+    /// What the voice needs to know of it.
+    pub fn voice(&self) -> VoiceConfig {
+        VoiceConfig {
+            path: self.voice.clone(),
+            speaker: self.speaker.clone(),
+            speed: self.speed,
+            volume: self.volume,
+            // A sentence takes 4 % of its length on two threads (measured with the voice joe).
+            threads: 2,
+        }
+    }
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The file it came from.
+    #[serde(skip)]
+    pub path: PathBuf,
+    /// `[runtime]`.
+    pub runtime: RuntimeConfig,
+    /// `[model]`.
+    pub model: ModelConfig,
+    /// `[listen]`.
+    pub listen: ListenConfig,
+    /// `[speech]`.
+    pub speech: SpeechConfig,
+    /// `[home]`.
+    pub home: SimulatedConfig,
+}
+
+impl Config {
+    /// Reads the configuration from `path`, or from the first place that has one.
+    ///
+    /// # Errors
+    /// When there is none, it is damaged, has an unknown key, or a value is out of range: the first problem.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let config = Self::read(path)?;
+        config.problems().into_iter().next().map_or(Ok(config), Err)
+    }
+
+    /// Reads the configuration without checking its values.
+    ///
+    /// # Errors
+    /// When there is none, it is damaged or has an unknown key.
+    pub fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = match path {
+            Some(path) => path.to_path_buf(),
+            None => find()?,
+        };
+        let fail = |reason: String| ConfigError::File { path: path.clone(), reason };
+        let text = std::fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
+        let mut config: Self = toml::from_str(&text).map_err(|e| fail(one_line(&e, &text)))?;
+        let absolute = std::path::absolute(&path).map_err(|e| fail(e.to_string()))?;
+        let dir = absolute.parent().unwrap_or(Path::new("/"));
+        let paths = [&mut config.runtime.onnxruntime, &mut config.model.dir, &mut config.speech.voice];
+        for path in paths.into_iter().chain(&mut config.speech.espeak_data) {
+            *path = dir.join(&*path);
+        }
+        config.path = path;
+        Ok(config)
+    }
+
+    /// Every value that is out of range.
+    pub fn problems(&self) -> Vec<ConfigError> {
+        let (model, listen, speech) = (&self.model, &self.listen, &self.speech);
+        let checks: [(&'static str, String, bool, &'static str); 12] = [
+            ("model.threads", model.threads.to_string(), (1..=256).contains(&model.threads), "1 to 256"),
+            ("model.max_tokens", model.max_tokens.to_string(), (8..=4096).contains(&model.max_tokens), "8 to 4096"),
+            (
+                "model.sample.temperature",
+                model.sample.temperature.to_string(),
+                (0.0..=5.0).contains(&model.sample.temperature),
+                "0 to 5",
+            ),
+            (
+                "model.sample.top_p",
+                model.sample.top_p.to_string(),
+                model.sample.top_p > 0.0 && model.sample.top_p <= 1.0,
+                "above 0, at most 1",
+            ),
+            (
+                "listen.start_threshold",
+                listen.start_threshold.to_string(),
+                (0.0..=1.0).contains(&listen.start_threshold),
+                "0 to 1",
+            ),
+            (
+                "listen.stop_threshold",
+                listen.stop_threshold.to_string(),
+                (0.0..=listen.start_threshold).contains(&listen.stop_threshold),
+                "0 to start_threshold",
+            ),
+            (
+                "listen.min_speech_ms",
+                listen.min_speech_ms.to_string(),
+                (0..=2000).contains(&listen.min_speech_ms),
+                "0 to 2000",
+            ),
+            (
+                "listen.end_silence_ms",
+                listen.end_silence_ms.to_string(),
+                (100..=5000).contains(&listen.end_silence_ms),
+                "100 to 5000",
+            ),
+            (
+                "listen.pre_roll_ms",
+                listen.pre_roll_ms.to_string(),
+                (0..=3000).contains(&listen.pre_roll_ms),
+                "0 to 3000",
+            ),
+            ("listen.max_s", listen.max_s.to_string(), (1..=30).contains(&listen.max_s), "1 to 30, the model's limit"),
+            ("speech.speed", speech.speed.to_string(), (0.25..=4.0).contains(&speech.speed), "0.25 to 4"),
+            ("speech.volume", speech.volume.to_string(), (0.0..=2.0).contains(&speech.volume), "0 to 2"),
+        ];
+        let wrong = checks.into_iter().filter(|(_, _, fits, _)| !fits);
+        wrong
+            .map(|(key, found, _, expected)| ConfigError::Value { path: self.path.clone(), key, found, expected })
+            .collect()
+    }
+}
+
+fn find() -> Result<PathBuf, ConfigError> {
+    if let Some(path) = std::env::var_os(VARIABLE) {
+        return Ok(PathBuf::from(path));
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let place = |place: &str| match place.strip_prefix("~/") {
+        Some(rest) => home.as_ref().map(|home| home.join(rest)),
+        None => Some(PathBuf::from(place)),
+    };
+    let found = PLACES.iter().filter_map(|p| place(p)).find(|path| path.exists());
+    found.ok_or_else(|| ConfigError::NotFound(PLACES.join(", ")))
+}
+
+/// toml's message in one line, with the line number.
+fn one_line(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let message = error.message().lines().collect::<Vec<_>>().join(" ");
+    line.map_or(message.clone(), |line| format!("line {line}: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().expect("a folder can be made");
+        let path = dir.path().join("c.toml");
+        std::fs::write(&path, text).expect("the folder is writable");
+        Config::load(Some(&path)).map_err(|e| e.to_string().replace(&path.display().to_string(), "c.toml"))
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults_with_absolute_paths() {
+        let config = load("").expect("an empty file is a configuration");
+        assert!(config.model.dir.is_absolute() && config.model.dir.ends_with("onnx/starter"));
+        assert_eq!(config.listen, ListenConfig::default());
+    }
+
+    #[test]
+    fn mistakes_are_named_in_one_line() {
+        let check = |text: &str, expected: &str| {
+            let error = load(text).expect_err(text);
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        };
+        check("[model]\nthreds = 2\n", "c.toml: line 2: unknown field `threds`");
+        check("[modle]\n", "line 1: unknown field `modle`");
+        check("[model]\nthreads = \"two\"\n", "line 2: invalid type");
+        check("[model]\nthreads = 0\n", "`model.threads` is 0, should be 1 to 256");
+        check("[listen]\nmax_s = 60\n", "`listen.max_s` is 60, should be 1 to 30");
+        check("[listen]\nstop_threshold = 0.9\nstart_threshold = 0.5\n", "`listen.stop_threshold`");
+        check("nonsense", "line 1:");
+    }
+
+    #[test]
+    fn all_problems_are_listed() {
+        let config =
+            Config { model: ModelConfig { threads: 0, max_tokens: 1, ..ModelConfig::default() }, ..Config::default() };
+        assert_eq!(config.problems().len(), 2);
+    }
+}

@@ -6,7 +6,7 @@
 //! This file is the map; it holds no logic. Arrows point at what may be used, nothing points back:
 //!
 //! ```text
-//! main -> cli -> {assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
+//! main -> cli -> ask -> {assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
 //! ```
 //!
 //! | module | owns |
@@ -19,8 +19,10 @@
 //! | [`home`] | what the house can do |
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
-//! | [`config`], [`cli`], [`check`], [`eval`], [`bench`], [`telemetry`] | the rim |
+//! | [`ask`] | one recorded turn, from sound to spoken answer |
+//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`bench`], [`telemetry`] | the rim |
 
+pub mod ask;
 pub mod assistant;
 pub mod audio;
 pub mod bench;
@@ -30,6 +32,7 @@ pub mod config;
 pub mod dialogue;
 pub mod eval;
 pub mod home;
+pub mod inspect;
 pub mod listen;
 pub mod model;
 pub mod onnx;

@@ -21,7 +21,7 @@ const OLDEST_MINOR: u32 = 24;
 const INIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// What goes wrong with ONNX Runtime, told apart by remedy.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum OnnxError {
     /// The shared library is missing, damaged or too old: install it.
     #[error("ONNX Runtime at {}: {reason}", path.display())]
@@ -70,15 +70,23 @@ impl OnnxError {
 /// # Errors
 /// [`OnnxError::Library`] when the file is missing, is no ONNX Runtime for this machine, is truncated or too old.
 pub fn init(library: &Path) -> Result<(), OnnxError> {
-    static RESULT: OnceLock<Result<(), String>> = OnceLock::new();
-    let result = RESULT.get_or_init(|| open_library(library));
-    result.clone().map_err(|reason| OnnxError::Library { path: library.to_path_buf(), reason })
+    static RESULT: OnceLock<Result<(), OnnxError>> = OnceLock::new();
+    RESULT.get_or_init(|| open_library(library)).clone()
 }
 
-fn open_library(library: &Path) -> Result<(), String> {
-    let bytes = std::fs::read(library).map_err(|e| e.to_string())?;
-    check_library(&bytes)?;
-    let path = std::path::absolute(library).map_err(|e| e.to_string())?;
+/// Looks at the library file without opening it.
+///
+/// # Errors
+/// As [`init`].
+pub fn examine(library: &Path) -> Result<(), OnnxError> {
+    let looked = std::fs::read(library).map_err(|e| e.to_string()).and_then(|bytes| check_library(&bytes));
+    looked.map_err(|reason| OnnxError::Library { path: library.to_path_buf(), reason })
+}
+
+fn open_library(library: &Path) -> Result<(), OnnxError> {
+    examine(library)?;
+    let fail = |reason: String| OnnxError::Library { path: library.to_path_buf(), reason };
+    let path = std::path::absolute(library).map_err(|e| fail(e.to_string()))?;
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || {
         let opened = ort::init_from(&path).map(|env| env.commit()).map_err(|e| e.to_string());
@@ -86,8 +94,8 @@ fn open_library(library: &Path) -> Result<(), String> {
         let _ = done.send(opened);
     });
     match result.recv_timeout(INIT_LIMIT) {
-        Ok(opened) => opened.map(|_| ()),
-        Err(_) => Err("could not be opened (a library it depends on is missing?)".into()),
+        Ok(opened) => opened.map(|_| ()).map_err(fail),
+        Err(_) => Err(fail("could not be opened (a library it depends on is missing?)".into())),
     }
 }
 

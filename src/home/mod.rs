@@ -1,6 +1,246 @@
-//! What the house can do.
+//! What the house can do: the seam between a call that the model made and whoever carries it out.
+//!
+//! Owns [`Tool`], one action of the house, and [`Registry`], all of them under their names. Never hears, speaks or
+//! decides when to call. Runs on whichever thread awaits [`Registry::call`]: the daemon's runtime, or the caller's own
+//! thread with [`Registry::call_blocking`].
+//!
+//! Every call ends in a [`ToolResult`] with a sentence that may be spoken. A tool never sees a name or an argument that
+//! its declaration does not allow, and no call outlasts the registry's deadline.
 
+pub mod phrase;
 pub mod resolve;
 pub mod schema;
 pub mod simulated;
 pub mod timers;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::dialogue::{Arguments, Outcome, ToolCall, ToolResult, ToolSpec};
+
+pub use simulated::{SimulatedConfig, SimulatedHome, simulated_registry};
+
+/// How long one call may take, in seconds, unless the registry is told otherwise: longer silence after a command is
+/// taken for deafness (field notes, S17).
+pub const DEADLINE_S: u64 = 3;
+
+/// What a tool gives back: the result, once its backend has confirmed or failed.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = ToolResult> + 'a>>;
+
+/// One action of the house.
+pub trait Tool: Send {
+    /// The declaration: what the model may call and what [`Tool::call`] may be given.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Carries the call out. `arguments` have passed [`schema::check`] against [`Tool::spec`].
+    ///
+    /// The future must await and never block: a blocked thread cannot see the deadline.
+    fn call<'a>(&'a self, arguments: &'a Arguments) -> Answer<'a>;
+}
+
+/// Why a home could not be set up. All of these are faults of the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// Two tools have one name.
+    #[error("the tool {0} exists twice")]
+    DuplicateTool(String),
+    /// A declared tool that this home cannot carry out.
+    #[error("the tool {0} is declared, but the simulated home has nothing that carries it out")]
+    NoHandler(String),
+    /// A declaration is wrong.
+    #[error(transparent)]
+    Schema(#[from] schema::SchemaError),
+    /// The description of the home is wrong.
+    #[error("the simulated home: {0}")]
+    Config(String),
+}
+
+/// All tools of a home, by name.
+pub struct Registry {
+    tools: Vec<Box<dyn Tool>>,
+    by_name: BTreeMap<String, usize>,
+    deadline: Duration,
+}
+
+impl Registry {
+    /// A registry in which a call may take `deadline` at most.
+    ///
+    /// # Errors
+    /// [`HomeError::DuplicateTool`] when two tools have the same name.
+    pub fn new(tools: Vec<Box<dyn Tool>>, deadline: Duration) -> Result<Self, HomeError> {
+        let mut by_name = BTreeMap::new();
+        for (index, tool) in tools.iter().enumerate() {
+            let name = tool.spec().name.clone();
+            if by_name.insert(name.clone(), index).is_some() {
+                return Err(HomeError::DuplicateTool(name));
+            }
+        }
+        Ok(Self { tools, by_name, deadline })
+    }
+
+    /// The declarations, in the order in which the tools were given.
+    #[must_use]
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        self.tools.iter().map(|tool| tool.spec().clone()).collect()
+    }
+
+    /// Checks the call and carries it out.
+    ///
+    /// Must be awaited in a tokio runtime whose timer is enabled. An unknown tool and unfit arguments are
+    /// [`Outcome::Refused`] and reach no tool; no answer within the deadline is [`Outcome::Failed`].
+    pub async fn call(&self, call: &ToolCall) -> ToolResult {
+        let Some(tool) = self.by_name.get(&call.name).map(|&index| &self.tools[index]) else {
+            let error = format!("there is no tool {}", call.name);
+            return refused(&call.name, &error, "That is nothing I can do here.".to_owned());
+        };
+        let arguments = match schema::check(tool.spec(), &call.arguments) {
+            Ok(arguments) => arguments,
+            Err(reason) => {
+                let say = format!("I cannot do that: {reason}.");
+                return refused(&call.name, &reason, say);
+            }
+        };
+        match tokio::time::timeout(self.deadline, tool.call(&arguments)).await {
+            Ok(result) => result,
+            Err(_) => failed(
+                &call.name,
+                &format!("no answer within {} ms", self.deadline.as_millis()),
+                "The home did not answer in time.".to_owned(),
+            ),
+        }
+    }
+
+    /// [`Registry::call`] for callers without a runtime. Blocks the thread for the deadline at most.
+    ///
+    /// Must not be used inside a runtime; there, await [`Registry::call`].
+    #[must_use]
+    pub fn call_blocking(&self, call: &ToolCall) -> ToolResult {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.call(call)),
+            Err(error) => failed(
+                &call.name,
+                &format!("no runtime: {error}"),
+                "Something went wrong, nothing was done.".to_owned(),
+            ),
+        }
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Registry")
+            .field("tools", &self.by_name.keys())
+            .field("deadline", &self.deadline)
+            .finish()
+    }
+}
+
+/// A result whose content begins with its outcome.
+fn result(tool: &str, outcome: Outcome, details: &[(&str, Value)], say: String) -> ToolResult {
+    let word = match outcome {
+        Outcome::Done => "done",
+        Outcome::Asked => "asked",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+    };
+    let mut content = Map::new();
+    content.insert("outcome".to_owned(), Value::from(word));
+    for (key, value) in details {
+        content.insert((*key).to_owned(), value.clone());
+    }
+    ToolResult { name: tool.to_owned(), outcome, content, say: Some(say) }
+}
+
+fn refused(tool: &str, error: &str, say: String) -> ToolResult {
+    result(tool, Outcome::Refused, &[("error", Value::from(error))], say)
+}
+
+fn failed(tool: &str, error: &str, say: String) -> ToolResult {
+    result(tool, Outcome::Failed, &[("error", Value::from(error))], say)
+}
+
+fn asked(tool: &str, question: String) -> ToolResult {
+    let details = [("question", Value::from(question.as_str()))];
+    result(tool, Outcome::Asked, &details, question)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A tool that answers after a while, or never, and counts how often it was reached.
+    struct Slow {
+        spec: ToolSpec,
+        delay_ms: u64,
+        reached: Arc<AtomicUsize>,
+    }
+
+    impl Tool for Slow {
+        fn spec(&self) -> &ToolSpec {
+            &self.spec
+        }
+
+        fn call<'a>(&'a self, _arguments: &'a Arguments) -> Answer<'a> {
+            Box::pin(async move {
+                self.reached.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
+                result(&self.spec.name, Outcome::Done, &[], "Done.".to_owned())
+            })
+        }
+    }
+
+    fn slow(name: &str, delay_ms: u64, reached: &Arc<AtomicUsize>) -> Box<dyn Tool> {
+        let spec = ToolSpec::from_json(&json!({
+            "name": name, "description": "Waits.",
+            "parameters": {"type": "object", "properties": {"percent": {"type": "integer", "minimum": 0, "maximum": 100}}}
+        }));
+        Box::new(Slow { spec: spec.unwrap(), delay_ms, reached: Arc::clone(reached) })
+    }
+
+    #[test]
+    fn calls_are_checked_and_bounded() {
+        let reached = Arc::new(AtomicUsize::new(0));
+        let tools = vec![slow("quick", 0, &reached), slow("stuck", 60_000, &reached)];
+        let registry = Registry::new(tools, Duration::from_millis(30)).unwrap();
+        let check = |name: &str, arguments: Value, outcome: Outcome, say: &str, calls: usize| {
+            reached.store(0, Ordering::Relaxed);
+            let call = ToolCall { name: name.to_owned(), arguments: arguments.as_object().unwrap().clone() };
+            let result = registry.call_blocking(&call);
+            assert_eq!(result.name, name);
+            assert_eq!(result.outcome, outcome, "{name} {arguments}");
+            assert_eq!(result.say.as_deref(), Some(say), "{name} {arguments}");
+            assert_eq!(reached.load(Ordering::Relaxed), calls, "{name} {arguments}");
+        };
+        check("quick", json!({}), Outcome::Done, "Done.", 1);
+        check("stuck", json!({}), Outcome::Failed, "The home did not answer in time.", 1);
+        check("self_destruct", json!({}), Outcome::Refused, "That is nothing I can do here.", 0);
+        check("Quick", json!({}), Outcome::Refused, "That is nothing I can do here.", 0);
+        check(
+            "quick",
+            json!({"percent": 140}),
+            Outcome::Refused,
+            "I cannot do that: percent must be between 0 and 100.",
+            0,
+        );
+        check("quick", json!({"speed": 1}), Outcome::Refused, "I cannot do that: quick takes no speed.", 0);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let reached = Arc::new(AtomicUsize::new(0));
+        let tools = vec![slow("one", 0, &reached), slow("one", 0, &reached)];
+        let error = Registry::new(tools, Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.to_string(), "the tool one exists twice");
+    }
+}

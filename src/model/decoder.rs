@@ -1,1 +1,365 @@
-//! To be written.
+//! The decoder graphs and their keys and values. Runs on the inference thread.
+//!
+//! [`Decoder`] hides two layouts. *Split* is ours: a lower graph with the layers that own keys and values, and an upper
+//! one with the KV-shared layers, the norm and the head, which runs only for rows whose logits are wanted. *Merged* is
+//! the published graph. Keys and values are either one buffer per layer, read and written in place, or (published
+//! graphs) returned with the new rows appended.
+//!
+//! A rewind costs nothing in place: the attention mask gets shorter, and what lies behind is neither read nor written.
+
+use super::ModelError;
+use super::encoder::{Rows, expect_width};
+use super::manifest::{Folder, KvMode, Layout, TextConfig};
+use crate::onnx::{Binding, Dtype, Graph, Interrupt, Options, Outputs, Tensor};
+
+/// The decoder: rows in, logits of the last row out, context kept.
+#[derive(Debug)]
+pub struct Decoder {
+    graphs: Graphs,
+    len: usize,
+    max_context: usize,
+    vocab: usize,
+    shape: RowShape,
+}
+
+/// Widths of a row.
+#[derive(Debug, Clone, Copy)]
+struct RowShape {
+    hidden: usize,
+    layers: usize,
+    shared_layers: usize,
+    per_layer: usize,
+}
+
+#[derive(Debug)]
+enum Graphs {
+    Split { lower: Lower, upper: Upper },
+    Merged(Merged),
+}
+
+#[derive(Debug)]
+struct Lower {
+    graph: Graph,
+    mask: Dtype,
+    kv: Kv,
+}
+
+#[derive(Debug)]
+struct Upper {
+    graph: Graph,
+    mask: Dtype,
+    binding: Binding,
+}
+
+#[derive(Debug)]
+struct Merged {
+    graph: Graph,
+    mask: Dtype,
+    positions: Option<Dtype>,
+    keep: Option<Dtype>,
+    kv: Kv,
+}
+
+/// Keys and values of the owning layers.
+#[derive(Debug)]
+enum Kv {
+    /// Bound once as past and present of the same memory.
+    InPlace(Binding),
+    /// The present of the last run: names of past inputs, names of present outputs, tensors.
+    Concat { names: Vec<(String, String)>, tensors: Vec<Tensor> },
+}
+
+/// Name, present name and shape [1, heads, rows, width] of each key and value.
+fn kv_ports(text: &TextConfig, layers: &[usize], rows: usize) -> Vec<(String, String, [usize; 4])> {
+    let ports = layers.iter().flat_map(|&layer| {
+        ["key", "value"].map(|what| {
+            let shape = [1, text.num_key_value_heads, rows, text.kv_width(layer)];
+            (format!("past_key_values.{layer}.{what}"), format!("present.{layer}.{what}"), shape)
+        })
+    });
+    ports.collect()
+}
+
+impl Kv {
+    fn new(graph: &Graph, folder: &Folder) -> Result<(Self, Vec<Tensor>), ModelError> {
+        let (text, manifest) = (&folder.config.text_config, &folder.manifest);
+        let layers: Vec<usize> = (0..text.owning_layers()).collect();
+        let rows = if manifest.kv == KvMode::InPlace { manifest.max_context } else { 0 };
+        let ports = kv_ports(text, &layers, rows);
+        if let Some(extra) =
+            graph.inputs().iter().find(|p| p.name.starts_with("past_") && !ports.iter().any(|(n, ..)| *n == p.name))
+        {
+            let expected = format!("keys and values of {} layers (config.json)", layers.len());
+            return Err(graph.contract(&extra.name, expected, "one more").into());
+        }
+        let mut tensors = Vec::new();
+        for (past, present, shape) in &ports {
+            let port = graph.require_input(past, &[Dtype::F32, Dtype::F16], 4)?;
+            expect_width(graph, past, &port.shape, shape[3])?;
+            graph.require_output(present, &[port.dtype], 4)?;
+            tensors.push(Tensor::zeros(port.dtype, shape)?);
+        }
+        if manifest.kv == KvMode::Concat {
+            let names = ports.into_iter().map(|(past, present, _)| (past, present)).collect();
+            return Ok((Self::Concat { names, tensors }, Vec::new()));
+        }
+        let mut binding = graph.bind()?;
+        for ((past, present, _), tensor) in ports.iter().zip(&tensors) {
+            binding.input(past, tensor)?;
+            binding.output_into(present, tensor)?;
+        }
+        Ok((Self::InPlace(binding), tensors))
+    }
+
+    /// One run of the graph that owns these keys and values; `wanted` are its other outputs.
+    fn run(
+        &mut self,
+        graph: &mut Graph,
+        inputs: &[(&str, &Tensor)],
+        wanted: &[&str],
+        interrupt: &Interrupt,
+    ) -> Result<Outputs, ModelError> {
+        match self {
+            Self::InPlace(binding) => {
+                for (name, tensor) in inputs {
+                    binding.input(name, tensor)?;
+                }
+                for name in wanted {
+                    binding.output(name)?;
+                }
+                Ok(graph.run_bound(binding, interrupt)?)
+            }
+            Self::Concat { names, tensors } => {
+                let past = names.iter().zip(tensors.iter()).map(|((past, _), tensor)| (past.as_str(), tensor));
+                let all: Vec<(&str, &Tensor)> = inputs.iter().copied().chain(past).collect();
+                let mut outputs = graph.run(&all, interrupt)?;
+                let present: Result<Vec<Tensor>, _> = names.iter().map(|(_, name)| outputs.take(name)).collect();
+                *tensors = present?;
+                Ok(outputs)
+            }
+        }
+    }
+
+    fn rewind(&mut self, len: usize) -> Result<(), ModelError> {
+        if let Self::Concat { tensors, .. } = self {
+            let cut: Result<Vec<Tensor>, _> = tensors.iter().map(|tensor| tensor.truncated(len)).collect();
+            *tensors = cut?;
+        }
+        Ok(())
+    }
+}
+
+impl Decoder {
+    /// Opens the decoder graphs of `folder` and checks their contract.
+    ///
+    /// # Errors
+    /// When a graph is missing, damaged, or of another shape.
+    pub fn open(folder: &Folder, options: Options) -> Result<Self, ModelError> {
+        let text = &folder.config.text_config;
+        let shape = RowShape {
+            hidden: text.hidden_size,
+            layers: text.num_hidden_layers,
+            shared_layers: text.num_kv_shared_layers,
+            per_layer: text.hidden_size_per_layer_input,
+        };
+        let graphs = match folder.manifest.layout {
+            Layout::Split => open_split(folder, options)?,
+            Layout::Merged => Graphs::Merged(open_merged(folder, options)?),
+        };
+        Ok(Self { graphs, len: 0, max_context: folder.manifest.max_context, vocab: text.vocab_size, shape })
+    }
+
+    /// Rows in the context.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Is the context empty?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Rows that still fit.
+    pub fn room(&self) -> usize {
+        self.max_context - self.len
+    }
+
+    /// Cuts the context back to its first `len` rows; a longer `len` changes nothing.
+    ///
+    /// # Errors
+    /// When copying published keys and values fails.
+    pub fn rewind(&mut self, len: usize) -> Result<(), ModelError> {
+        if len >= self.len {
+            return Ok(());
+        }
+        match &mut self.graphs {
+            Graphs::Split { lower, .. } => lower.kv.rewind(len)?,
+            Graphs::Merged(merged) => merged.kv.rewind(len)?,
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Appends rows to the context without asking for logits.
+    ///
+    /// # Errors
+    /// When they do not fit, the run fails, or it is interrupted; the context is then as before.
+    pub fn prefill(&mut self, rows: &Rows, interrupt: &Interrupt) -> Result<(), ModelError> {
+        self.feed(rows, false, interrupt).map(|_| ())
+    }
+
+    /// Appends rows to the context and gives the logits [vocabulary] after the last.
+    ///
+    /// # Errors
+    /// As [`Decoder::prefill`].
+    pub fn step(&mut self, rows: &Rows, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
+        let logits = self.feed(rows, true, interrupt)?;
+        if logits.len() != self.vocab {
+            return Err(ModelError::Logits { expected: self.vocab, found: logits.len() });
+        }
+        Ok(logits)
+    }
+
+    fn feed(&mut self, rows: &Rows, want_logits: bool, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
+        if rows.len == 0 && !want_logits {
+            return Ok(Vec::new());
+        }
+        if interrupt.is_raised() {
+            return Err(ModelError::Interrupted);
+        }
+        if rows.len > self.room() {
+            return Err(ModelError::ContextFull { rows: self.len + rows.len, limit: self.max_context });
+        }
+        let (shape, total) = (self.shape, self.len + rows.len);
+        let embeds = Tensor::f32(&[1, rows.len, shape.hidden], rows.embeds.clone())?;
+        let per_layer = Tensor::f32(&[1, rows.len, shape.layers, shape.per_layer], rows.per_layer.clone())?;
+        let logits = match &mut self.graphs {
+            Graphs::Split { lower, upper } => {
+                let mask = Tensor::ones(lower.mask, total)?;
+                let inputs = [("inputs_embeds", &embeds), ("per_layer_inputs", &per_layer), ("attention_mask", &mask)];
+                let wanted = ["hidden_states", "shared_per_layer_inputs"];
+                let mut out = lower.kv.run(&mut lower.graph, &inputs, &wanted, interrupt)?;
+                if want_logits {
+                    let hidden = out.take("hidden_states")?;
+                    let shared = out.take("shared_per_layer_inputs")?;
+                    upper.logits(hidden.as_f32()?, shared.as_f32()?, shape, total, interrupt)?
+                } else {
+                    Vec::new()
+                }
+            }
+            Graphs::Merged(merged) => merged.run(&embeds, &per_layer, self.len, total, interrupt)?,
+        };
+        self.len = total;
+        Ok(if want_logits { logits } else { Vec::new() })
+    }
+}
+
+impl Upper {
+    /// Logits of the last row.
+    fn logits(
+        &mut self,
+        hidden: &[f32],
+        shared: &[f32],
+        shape: RowShape,
+        total: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<f32>, ModelError> {
+        let width = shape.shared_layers * shape.per_layer;
+        let last = |all: &[f32], width: usize| all[all.len() - width..].to_vec();
+        let hidden = Tensor::f32(&[1, 1, shape.hidden], last(hidden, shape.hidden))?;
+        let shared = Tensor::f32(&[1, 1, shape.shared_layers, shape.per_layer], last(shared, width))?;
+        let mask = Tensor::ones(self.mask, total)?;
+        self.binding.input("hidden_states", &hidden)?;
+        self.binding.input("shared_per_layer_inputs", &shared)?;
+        self.binding.input("attention_mask", &mask)?;
+        let mut out = self.graph.run_bound(&self.binding, interrupt)?;
+        Ok(out.take("logits")?.to_f32()?)
+    }
+}
+
+impl Merged {
+    /// Logits of the last row; the rows before it are only added to the context.
+    fn run(
+        &mut self,
+        embeds: &Tensor,
+        per_layer: &Tensor,
+        past: usize,
+        total: usize,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<f32>, ModelError> {
+        let mask = Tensor::ones(self.mask, total)?;
+        let positions = match self.positions {
+            Some(dtype) => Some(Tensor::ints(dtype, &[1, total - past], past as i64..total as i64)?),
+            None => None,
+        };
+        let keep = self.keep.map(|dtype| Tensor::int(dtype, 1)).transpose()?;
+        let mut inputs = vec![("inputs_embeds", embeds), ("per_layer_inputs", per_layer), ("attention_mask", &mask)];
+        inputs.extend(positions.as_ref().map(|t| ("position_ids", t)));
+        inputs.extend(keep.as_ref().map(|t| ("num_logits_to_keep", t)));
+        let mut out = self.kv.run(&mut self.graph, &inputs, &["logits"], interrupt)?;
+        let logits = out.take("logits")?;
+        let all = logits.to_f32()?;
+        let vocab = logits.shape().last().copied().unwrap_or(0);
+        Ok(all[all.len() - vocab..].to_vec())
+    }
+}
+
+const MASKS: [Dtype; 2] = [Dtype::I64, Dtype::I32];
+
+fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
+    let text = &folder.config.text_config;
+    let lower = Graph::open(&folder.part("decoder_lower"), options)?;
+    require_rows(&lower, text)?;
+    let mask = lower.require_input("attention_mask", &MASKS, 2)?.dtype;
+    lower.require_output("hidden_states", &[Dtype::F32], 3)?;
+    lower.require_output("shared_per_layer_inputs", &[Dtype::F32], 4)?;
+    let (kv, buffers) = Kv::new(&lower, folder)?;
+    if buffers.is_empty() {
+        return Err(lower.contract("kv", "in_place for a split decoder (manifest.json)", "concat").into());
+    }
+
+    let upper = Graph::open(&folder.part("decoder_upper"), options)?;
+    upper.require_input("hidden_states", &[Dtype::F32], 3)?;
+    upper.require_input("shared_per_layer_inputs", &[Dtype::F32], 4)?;
+    let upper_mask = upper.require_input("attention_mask", &MASKS, 2)?.dtype;
+    let logits = upper.require_output("logits", &[Dtype::F32, Dtype::F16], 3)?;
+    expect_width(&upper, "logits", &logits.shape, text.vocab_size)?;
+    let mut binding = upper.bind()?;
+    for layer in text.read_by_shared() {
+        // Two tensors a layer, key then value, in the order of the owning layers.
+        for (buffer, what) in buffers[2 * layer..2 * layer + 2].iter().zip(["key", "value"]) {
+            let name = format!("past_key_values.{layer}.{what}");
+            upper.require_input(&name, &[buffer.dtype()], 4)?;
+            binding.input(&name, buffer)?;
+        }
+    }
+    binding.output("logits")?;
+    Ok(Graphs::Split {
+        lower: Lower { graph: lower, mask, kv },
+        upper: Upper { graph: upper, mask: upper_mask, binding },
+    })
+}
+
+fn open_merged(folder: &Folder, options: Options) -> Result<Merged, ModelError> {
+    let text = &folder.config.text_config;
+    let graph = Graph::open(&folder.part("decoder_model_merged"), options)?;
+    require_rows(&graph, text)?;
+    let mask = graph.require_input("attention_mask", &MASKS, 2)?.dtype;
+    let optional = |name: &str, rank: usize| match graph.input(name) {
+        Some(_) => graph.require_input(name, &MASKS, rank).map(|port| Some(port.dtype)),
+        None => Ok(None),
+    };
+    let (positions, keep) = (optional("position_ids", 2)?, optional("num_logits_to_keep", 0)?);
+    let logits = graph.require_output("logits", &[Dtype::F32, Dtype::F16], 3)?;
+    expect_width(&graph, "logits", &logits.shape, text.vocab_size)?;
+    let (kv, _) = Kv::new(&graph, folder)?;
+    Ok(Merged { mask, positions, keep, kv, graph })
+}
+
+fn require_rows(graph: &Graph, text: &TextConfig) -> Result<(), ModelError> {
+    let embeds = graph.require_input("inputs_embeds", &[Dtype::F32], 3)?;
+    expect_width(graph, "inputs_embeds", &embeds.shape, text.hidden_size)?;
+    let per_layer = graph.require_input("per_layer_inputs", &[Dtype::F32], 4)?;
+    expect_width(graph, "per_layer_inputs", &per_layer.shape, text.hidden_size_per_layer_input)?;
+    Ok(())
+}

@@ -1,1 +1,491 @@
-//! To be written.
+//! [`Gemma`]: the sessions, the context and the turn in progress. Runs on the inference thread.
+//!
+//! The context is laid out as `prefix | earlier turns | this turn`. The prefix (system text and tools) is prefilled once.
+//! A turn is the user head, audio rows, the closers, then the reply. Audio rows are causal: row `u` is final once
+//! 640 u + 641 samples were heard, so a resume cuts back to the last final row and nothing before it is computed again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use super::decoder::Decoder;
+use super::encoder::{Embedder, Encoder, Rows};
+use super::features::{self, BINS, FeatureConfig, LogMel};
+use super::grammar::{Answers, Decoding, Grammar};
+use super::manifest::Folder;
+use super::prompt;
+use super::reply::ReplyParser;
+use super::sample::{LoopDetector, SampleConfig, Sampler};
+use super::tokenizer::Tokenizer;
+use super::{ModelError, Respond, Start};
+use crate::dialogue::{ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
+use crate::onnx::{Interrupt, Options};
+use crate::telemetry::{Timeline, ms, timed};
+
+/// `[model]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Model folder.
+    pub dir: PathBuf,
+    /// Threads of the model's graphs.
+    pub threads: usize,
+    /// Most tokens of one reply.
+    pub max_tokens: usize,
+    /// System text, for a model that reads one.
+    pub system: String,
+    /// How tokens are chosen.
+    pub sample: SampleConfig,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("onnx/starter"),
+            threads: 2,
+            max_tokens: 128,
+            system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
+            sample: SampleConfig::default(),
+        }
+    }
+}
+
+/// Gemma 4, loaded.
+pub struct Gemma {
+    folder: Folder,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    grammar: Grammar,
+    /// Tokens that end a reply.
+    stops: Vec<u32>,
+    features: FeatureConfig,
+    encoder: Encoder,
+    embedder: Embedder,
+    decoder: Decoder,
+    interrupt: Arc<Interrupt>,
+    /// Rows of the system text and tools.
+    prefix_rows: usize,
+    /// Rows of the prefix and the settled turns.
+    settled_rows: usize,
+    turn: Option<Turn>,
+    timeline: Timeline,
+}
+
+/// The turn in progress.
+struct Turn {
+    id: TurnId,
+    started: Instant,
+    input: Input,
+    draft: Option<Draft>,
+    committed: bool,
+}
+
+enum Input {
+    /// Nothing came yet.
+    Nothing,
+    Audio(Audio),
+    /// A text turn, without its closers.
+    Text(String),
+}
+
+/// What was heard.
+struct Audio {
+    samples: Vec<f32>,
+    /// Samples that came while a draft stands.
+    queue: Vec<f32>,
+    /// Rows of the context before the first audio row.
+    start: usize,
+    /// Audio rows in the context.
+    rows: usize,
+}
+
+/// A reply being decoded.
+struct Draft {
+    grammar: Decoding,
+    parser: ReplyParser,
+    sampler: Sampler,
+    loops: LoopDetector,
+    events: Vec<ReplyEvent>,
+    logits: Vec<f32>,
+    tokens: usize,
+    /// Chosen, but not in the context yet.
+    unfed: Vec<u32>,
+    ended: Option<Stop>,
+}
+
+impl Gemma {
+    /// Loads a model folder: graphs, tokenizer, grammar of `tools`, and the prefix.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, or of another kind.
+    pub fn load(config: ModelConfig, tools: &[ToolSpec]) -> Result<Self, ModelError> {
+        let folder = Folder::read(&config.dir)?;
+        if let Some(wrong) = folder.wrong_sizes().into_iter().next() {
+            return Err(wrong.into());
+        }
+        let interrupt = Arc::new(Interrupt::new()?);
+        let options = Options { threads: config.threads, spin: true };
+        let tokenizer = Tokenizer::load(&config.dir.join("tokenizer.json"))?;
+        let answers = if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly };
+        let grammar = Grammar::compile(&tokenizer, tools, answers)?;
+        let encoder = Encoder::open(&folder, BINS, options)?;
+        let embedder = Embedder::open(&folder, options, &interrupt)?;
+        let decoder = Decoder::open(&folder, options)?;
+        let features = read_features(&config)?;
+        let stops = read_stops(&config, &tokenizer)?;
+        let mut gemma = Self {
+            folder,
+            config,
+            tokenizer,
+            grammar,
+            stops,
+            features,
+            encoder,
+            embedder,
+            decoder,
+            interrupt,
+            prefix_rows: 0,
+            settled_rows: 0,
+            turn: None,
+            timeline: Timeline::default(),
+        };
+        gemma.prefill_prefix(tools)?;
+        Ok(gemma)
+    }
+
+    /// Stops whatever this model does, from any thread.
+    pub fn interrupt(&self) -> Arc<Interrupt> {
+        Arc::clone(&self.interrupt)
+    }
+
+    /// The folder that was loaded.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The turn in progress.
+    pub fn turn(&self) -> Option<TurnId> {
+        self.turn.as_ref().map(|turn| turn.id)
+    }
+
+    /// Times of the turn in progress, or of the last one.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
+        let declared = self.folder.manifest.declares_tools;
+        let (system, tools) = if declared { (self.config.system.as_str(), tools) } else { ("", &[][..]) };
+        let rows = self.embed(&prompt::prefix(system, tools, false))?;
+        self.decoder.prefill(&rows, &self.interrupt)?;
+        self.prefix_rows = self.decoder.len();
+        self.settled_rows = self.prefix_rows;
+        Ok(())
+    }
+
+    /// The most rows that one turn may need: audio, closers, reply.
+    fn turn_rows(&self) -> usize {
+        features::MAX_TOKENS + self.config.max_tokens + 64
+    }
+
+    fn embed(&mut self, text: &str) -> Result<Rows, ModelError> {
+        let ids = self.tokenizer.encode(text);
+        self.embedder.embed(&ids, &self.interrupt)
+    }
+
+    /// Brings all audio rows, final or not, and the closers into the context; gives the first logits.
+    fn close(&mut self) -> Result<Vec<f32>, ModelError> {
+        let turn = self.turn.as_ref().ok_or(ModelError::OutOfOrder("no turn was begun"))?;
+        match &turn.input {
+            Input::Nothing => Err(ModelError::OutOfOrder("nothing was heard")),
+            Input::Text(text) => {
+                let text = prompt::user(&[prompt::Part::Text(text)]) + prompt::GENERATE;
+                let mut prefill_ms = 0.0;
+                let logits = timed(&mut prefill_ms, || {
+                    let rows = self.embed(&text)?;
+                    self.decoder.step(&rows, &self.interrupt)
+                });
+                self.timeline.prefill_ms += prefill_ms;
+                logits
+            }
+            Input::Audio(_) => self.close_audio(),
+        }
+    }
+
+    fn close_audio(&mut self) -> Result<Vec<f32>, ModelError> {
+        let closers = self.embed(prompt::AUDIO_TAIL)?;
+        let Some(Turn { input: Input::Audio(audio), .. }) = &mut self.turn else {
+            return Err(ModelError::OutOfOrder("nothing was heard"));
+        };
+        let mut frames = Vec::new();
+        timed(&mut self.timeline.features_ms, || {
+            LogMel::new(self.features.clone()).push(&audio.samples, &mut frames);
+        });
+        let encoded = timed(&mut self.timeline.encode_ms, || self.encoder.encode(&frames, &self.interrupt))?;
+        let width = self.folder.config.text_config.hidden_size;
+        let mut rows = self.embedder.audio(&encoded[audio.rows * width..]);
+        let new_rows = rows.len;
+        rows.extend(&closers);
+        let logits = timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))?;
+        audio.rows += new_rows;
+        Ok(logits)
+    }
+
+    fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
+        Draft {
+            grammar: self.grammar.start(),
+            parser: ReplyParser::new(&self.tokenizer),
+            sampler: Sampler::new(self.config.sample.clone()),
+            loops: LoopDetector::default(),
+            events: Vec::new(),
+            logits,
+            tokens: 0,
+            unfed: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// One token, and those that the grammar forces after it. True while there is more.
+    fn decode(&mut self, draft: &mut Draft) -> Result<bool, ModelError> {
+        if draft.ended.is_some() {
+            return Ok(false);
+        }
+        if self.interrupt.is_raised() {
+            return Err(ModelError::Interrupted);
+        }
+        if !draft.unfed.is_empty() {
+            let rows = self.embedder.embed(&draft.unfed, &self.interrupt)?;
+            draft.logits = self.decoder.step(&rows, &self.interrupt)?;
+            draft.unfed.clear();
+        }
+        let pick = draft.sampler.pick(&draft.logits, Some(draft.grammar.mask()?)).ok_or(ModelError::NoToken)?;
+        let mut chosen = vec![pick.token];
+        draft.grammar.accept(pick.token)?;
+        if self.stop(pick.token).is_none() {
+            chosen.extend(draft.grammar.forced()?);
+        }
+        self.timeline.forced_tokens += chosen.len() - 1;
+        for token in chosen {
+            draft.unfed.push(token);
+            draft.tokens += 1;
+            self.timeline.tokens += 1;
+            let stop = match self.stop(token) {
+                Some(stop) => Some(stop),
+                None => {
+                    draft.events.extend(draft.parser.push(token));
+                    let bound = (draft.tokens >= self.config.max_tokens).then_some(Stop::TokenLimit);
+                    draft.loops.push(token).then_some(Stop::Loop).or(bound)
+                }
+            };
+            if let Some(stop) = stop {
+                draft.events.extend(draft.parser.finish(stop));
+                draft.ended = Some(stop);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Decodes to the end, releasing events as they come.
+    fn run_out(&mut self, mut draft: Draft, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+        let started = Instant::now();
+        let result = loop {
+            draft.events.drain(..).for_each(&mut *emit);
+            match self.decode(&mut draft) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(ModelError::Interrupted) => {
+                    draft.events.extend(draft.parser.finish(Stop::Cancelled));
+                    break Err(ModelError::Interrupted);
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        draft.events.drain(..).for_each(&mut *emit);
+        self.timeline.decode_ms += ms(started.elapsed());
+        if let Some(turn) = &mut self.turn {
+            turn.draft = Some(draft);
+        }
+        result
+    }
+
+    /// What it means when the model writes that token, if it ends the reply.
+    fn stop(&self, token: u32) -> Option<Stop> {
+        let ends = self.stops.contains(&token);
+        ends.then(|| {
+            if token == self.tokenizer.special().tool_response_open { Stop::AwaitsTools } else { Stop::EndOfTurn }
+        })
+    }
+
+    fn take_draft(&mut self) -> Result<Draft, ModelError> {
+        let draft = self.turn.as_mut().and_then(|turn| turn.draft.take());
+        draft.ok_or(ModelError::OutOfOrder("no draft stands"))
+    }
+}
+
+fn read_features(config: &ModelConfig) -> Result<FeatureConfig, ModelError> {
+    let path = config.dir.join("processor_config.json");
+    let fail = |reason: String| ModelError::Description { path: path.clone(), reason };
+    let text = std::fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
+    FeatureConfig::parse(&text).map_err(fail)
+}
+
+/// `eos_token_id` of generation_config.json, and the two tokens that end a reply by Gemma's template.
+fn read_stops(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Vec<u32>, ModelError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(u32),
+        Many(Vec<u32>),
+    }
+    #[derive(Deserialize)]
+    struct Generation {
+        eos_token_id: Option<Ids>,
+    }
+    let path = config.dir.join("generation_config.json");
+    let special = tokenizer.special();
+    let mut stops = vec![special.turn_close, special.tool_response_open];
+    // The file is optional, as in transformers.
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let read: Generation =
+            serde_json::from_str(&text).map_err(|error| ModelError::Description { path, reason: error.to_string() })?;
+        match read.eos_token_id {
+            Some(Ids::One(id)) => stops.push(id),
+            Some(Ids::Many(ids)) => stops.extend(ids),
+            None => {}
+        }
+    }
+    Ok(stops)
+}
+
+impl Respond for Gemma {
+    fn begin(&mut self, turn: TurnId, start: Start) -> Result<(), ModelError> {
+        self.turn = None;
+        let fits = self.settled_rows + self.turn_rows() <= self.folder.manifest.max_context;
+        if start == Start::Fresh || !self.folder.manifest.history || !fits {
+            self.settled_rows = self.prefix_rows;
+        }
+        self.decoder.rewind(self.settled_rows)?;
+        self.timeline = Timeline::default();
+        self.turn =
+            Some(Turn { id: turn, started: Instant::now(), input: Input::Nothing, draft: None, committed: false });
+        Ok(())
+    }
+
+    fn hear(&mut self, samples: &[f32]) -> Result<(), ModelError> {
+        let turn = self.turn.as_mut().ok_or(ModelError::OutOfOrder("no turn was begun"))?;
+        if let Input::Nothing = turn.input {
+            let ids = self.tokenizer.encode(prompt::AUDIO_HEAD);
+            let rows = self.embedder.embed(&ids, &self.interrupt)?;
+            timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))?;
+            let start = self.decoder.len();
+            turn.input = Input::Audio(Audio { samples: Vec::new(), queue: Vec::new(), start, rows: 0 });
+        }
+        let Input::Audio(audio) = &mut turn.input else {
+            return Err(ModelError::OutOfOrder("the turn is text"));
+        };
+        self.timeline.speech_ms += samples.len() as f64 / 16.0;
+        if turn.draft.is_some() {
+            audio.queue.extend_from_slice(samples)
+        } else {
+            audio.samples.extend_from_slice(samples)
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), ModelError> {
+        if !self.folder.manifest.reads_text {
+            return Err(ModelError::ReadsNoText);
+        }
+        let turn = self.turn.as_mut().ok_or(ModelError::OutOfOrder("no turn was begun"))?;
+        turn.input = Input::Text(text.to_owned());
+        Ok(())
+    }
+
+    fn draft(&mut self) -> Result<(), ModelError> {
+        if self.turn.as_ref().is_some_and(|turn| turn.draft.is_some()) {
+            return Err(ModelError::OutOfOrder("a draft stands already"));
+        }
+        let logits = self.close()?;
+        let draft = self.start_draft(logits);
+        if let Some(turn) = &mut self.turn {
+            turn.draft = Some(draft);
+            self.timeline.first_token_ms = ms(turn.started.elapsed());
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<bool, ModelError> {
+        let mut draft = self.take_draft()?;
+        let started = Instant::now();
+        let more = self.decode(&mut draft);
+        self.timeline.decode_ms += ms(started.elapsed());
+        if let Some(turn) = &mut self.turn {
+            turn.draft = Some(draft);
+        }
+        more
+    }
+
+    fn resume(&mut self) -> Result<(), ModelError> {
+        self.take_draft()?;
+        let Some(Turn { input: Input::Audio(audio), committed: false, .. }) = &mut self.turn else {
+            return Err(ModelError::OutOfOrder("only an audio turn that is not committed resumes"));
+        };
+        audio.rows = audio.rows.min(features::final_rows(audio.samples.len()));
+        let queue = std::mem::take(&mut audio.queue);
+        audio.samples.extend_from_slice(&queue);
+        self.decoder.rewind(audio.start + audio.rows)
+    }
+
+    fn commit(&mut self, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+        let draft = self.take_draft()?;
+        if let Some(turn) = &mut self.turn {
+            turn.committed = true;
+            if let Input::Audio(audio) = &mut turn.input {
+                audio.queue.clear();
+            }
+        }
+        self.run_out(draft, emit)
+    }
+
+    fn answer(&mut self, results: &[ToolResult], emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+        let mut last = self.take_draft()?;
+        last.unfed.extend(self.tokenizer.encode(&prompt::responses(results, last.ended == Some(Stop::AwaitsTools))));
+        let rows = self.embedder.embed(&last.unfed, &self.interrupt)?;
+        let logits = timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))?;
+        let draft = self.start_draft(logits);
+        self.run_out(draft, emit)
+    }
+
+    fn settle(&mut self, results: &[ToolResult], said: &str) -> Result<(), ModelError> {
+        let draft = self.turn.take().and_then(|turn| turn.draft).filter(|_| self.folder.manifest.history);
+        let (Some(mut draft), text) = (match draft {
+            Some(draft) if draft.ended == Some(Stop::AwaitsTools) => {
+                (Some(draft), prompt::responses(results, true) + &prompt::said(said))
+            }
+            Some(draft) if draft.ended == Some(Stop::EndOfTurn) => (Some(draft), prompt::AFTER_STOP.to_owned()),
+            _ => (None, String::new()),
+        }) else {
+            return self.decoder.rewind(self.settled_rows);
+        };
+        draft.unfed.extend(self.tokenizer.encode(&text));
+        let rows = self.embedder.embed(&draft.unfed, &self.interrupt)?;
+        match self.decoder.prefill(&rows, &self.interrupt) {
+            Ok(()) => {
+                self.settled_rows = self.decoder.len();
+                Ok(())
+            }
+            Err(error) => {
+                self.decoder.rewind(self.settled_rows)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn cancel(&mut self) -> Result<(), ModelError> {
+        self.turn = None;
+        self.decoder.rewind(self.settled_rows)
+    }
+}

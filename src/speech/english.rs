@@ -10,16 +10,18 @@ use super::numbers::{cardinal, decimal, digits, fraction, ordinal, roman, whole,
 
 /// Before a number of four digits these make it a year.
 const YEAR_CUES: &[&str] = &[
-    "in", "since", "from", "until", "by", "before", "after", "year", "early", "late", "around", "circa", "mid", "during",
-    "of", "between", "summer", "winter", "spring", "fall", "autumn",
+    "in", "since", "from", "until", "by", "before", "after", "year", "early", "late", "around", "circa", "mid",
+    "during", "of", "between", "summer", "winter", "spring", "fall", "autumn",
 ];
 
 /// Before a number these have it read digit by digit.
 const DIGIT_CUES: &[&str] = &["code", "pin", "zip", "extension", "passcode", "password", "flight"];
 
 /// A Roman numeral after one of these counts, after other names it ranks ("Henry the eighth").
-const COUNTED: &[&str] =
-    &["war", "part", "chapter", "act", "volume", "phase", "stage", "type", "level", "class", "season", "bowl", "mark", "apollo", "rocky"];
+const COUNTED: &[&str] = &[
+    "war", "part", "chapter", "act", "volume", "phase", "stage", "type", "level", "class", "season", "bowl", "mark",
+    "apollo", "rocky",
+];
 
 /// Denominators of what is written as a fraction; `9/11` is none.
 const DENOMINATORS: &[u64] = &[2, 3, 4, 5, 6, 8, 10, 12, 16];
@@ -27,7 +29,8 @@ const DENOMINATORS: &[u64] = &[2, 3, 4, 5, 6, 8, 10, 12, 16];
 /// The words of an English text. `british` decides whether 3/4/2026 is in April or in March.
 pub fn words(text: &str, british: bool) -> String {
     let chars: Vec<char> = text.chars().collect();
-    let mut reader = Reader { text: &chars, at: 0, out: String::with_capacity(text.len() * 2), british, date_end: None };
+    let mut reader =
+        Reader { text: &chars, at: 0, out: String::with_capacity(text.len() * 2), british, date_end: None };
     while reader.at < chars.len() {
         reader.step();
     }
@@ -94,7 +97,12 @@ fn text_of(chars: &[char]) -> String {
 fn number_at(rest: &[char]) -> Option<Number> {
     if rest.first() == Some(&'.') && is_digit(rest.get(1)) {
         let length = run_of_digits(&rest[1..]);
-        return Some(Number { whole: "0".into(), fraction: text_of(&rest[1..=length]), length: length + 1, dotted: false });
+        return Some(Number {
+            whole: "0".into(),
+            fraction: text_of(&rest[1..=length]),
+            length: length + 1,
+            dotted: false,
+        });
     }
     let mut groups: Vec<(char, String)> = Vec::new();
     let mut length = 0;
@@ -115,7 +123,8 @@ fn number_at(rest: &[char]) -> Option<Number> {
     let first = groups.first()?.1.clone();
     let plain = |count: usize, fraction: &str| {
         let length = groups[..count].iter().map(|group| group.1.len() + 1).sum::<usize>() - 1;
-        let whole: String = if fraction.is_empty() { groups[..count].iter().map(|g| g.1.as_str()).collect() } else { first.clone() };
+        let whole: String =
+            if fraction.is_empty() { groups[..count].iter().map(|g| g.1.as_str()).collect() } else { first.clone() };
         Number { whole, fraction: fraction.to_string(), length, dotted: false }
     };
     let thousands = |groups: &[(char, String)]| {
@@ -164,7 +173,9 @@ impl<'a> Reader<'a> {
     /// The last word said, in small letters, and empty after a stop.
     fn last_word(&self) -> String {
         let said = self.out.trim_end();
-        let start = said.rfind(|c: char| !c.is_alphanumeric()).map_or(0, |at| at + said[at..].chars().next().map_or(1, char::len_utf8));
+        let start = said
+            .rfind(|c: char| !c.is_alphanumeric())
+            .map_or(0, |at| at + said[at..].chars().next().map_or(1, char::len_utf8));
         said[start..].to_lowercase()
     }
 
@@ -173,7 +184,10 @@ impl<'a> Reader<'a> {
         let starts = !is_word(self.before());
         let number_next = |reader: &Self, skip: usize| is_digit(reader.rest().get(skip));
         let is_sign = matches!(c, '-' | '+') && starts && self.before() != Some(&')');
-        if is_sign && (number_next(self, 1) || (self.rest().get(1).is_some_and(|c| currency(*c).is_some()) && number_next(self, 2))) {
+        if is_sign
+            && (number_next(self, 1)
+                || (self.rest().get(1).is_some_and(|c| currency(*c).is_some()) && number_next(self, 2)))
+        {
             if c == '+' && self.phone() {
                 return;
             }
@@ -183,7 +197,9 @@ impl<'a> Reader<'a> {
             if !(starts && (self.date() || self.time() || self.phone())) {
                 self.quantity();
             }
-        } else if currency(c).is_some() && (number_next(self, 1) || (self.rest().get(1) == Some(&' ') && number_next(self, 2))) {
+        } else if currency(c).is_some()
+            && (number_next(self, 1) || (self.rest().get(1) == Some(&' ') && number_next(self, 2)))
+        {
             self.money();
         } else if c == '(' && self.phone() {
         } else if c.is_alphabetic() {
@@ -315,7 +331,10 @@ impl<'a> Reader<'a> {
         let dash = rest.get(gap).is_some_and(|c| matches!(c, '-' | '–'));
         let after = &rest[(gap + 1).min(rest.len())..];
         let after_gap = after.iter().take_while(|c| **c == ' ').count().min(1);
-        if dash && gap == after_gap && after.get(after_gap).is_some_and(|c| c.is_ascii_digit() || currency(*c).is_some()) {
+        if dash
+            && gap == after_gap
+            && after.get(after_gap).is_some_and(|c| c.is_ascii_digit() || currency(*c).is_some())
+        {
             self.at += gap + 1 + after_gap;
             self.say("to");
         }
@@ -324,10 +343,14 @@ impl<'a> Reader<'a> {
     /// `555-1234`, `(555) 123-4567`, `+1 555 123 4567`: digit by digit.
     fn phone(&mut self) -> bool {
         let rest = self.rest();
-        let length = rest.iter().take(24).take_while(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')' | ' ')).count();
+        let length =
+            rest.iter().take(24).take_while(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')' | ' ')).count();
         let length = rest[..length].iter().rposition(char::is_ascii_digit).map_or(0, |at| at + 1);
-        let groups: Vec<String> =
-            text_of(&rest[..length]).split(|c: char| !c.is_ascii_digit()).filter(|g| !g.is_empty()).map(String::from).collect();
+        let groups: Vec<String> = text_of(&rest[..length])
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|g| !g.is_empty())
+            .map(String::from)
+            .collect();
         let sizes: Vec<usize> = groups.iter().map(String::len).collect();
         let dashes = rest[..length].contains(&'-');
         let is_phone = match (rest[0], sizes.as_slice()) {
@@ -393,7 +416,8 @@ impl<'a> Reader<'a> {
             return;
         };
         let last_word = self.last_word();
-        let follows_date = self.date_end.is_some_and(|end| self.text[end..self.at].iter().all(|c| matches!(c, ' ' | ',')));
+        let follows_date =
+            self.date_end.is_some_and(|end| self.text[end..self.at].iter().all(|c| matches!(c, ' ' | ',')));
         let touches_word = is_word(self.before());
         self.at += number.length;
         if touches_word && number.whole.len() <= 4 {
@@ -408,9 +432,12 @@ impl<'a> Reader<'a> {
         let is_state = number.length == 5 && self.follows_capitals(number.length);
         if is_year && !self.has_unit() {
             self.say(&year(number.value().unwrap_or_default()));
-        } else if !number.dotted && (is_state || (DIGIT_CUES.contains(&last_word.as_str()) && number.value().is_some())) {
+        } else if !number.dotted && (is_state || (DIGIT_CUES.contains(&last_word.as_str()) && number.value().is_some()))
+        {
             self.say(&digits(&number.whole));
-        } else if let (Some(_), Some(day)) = (month_named(&capital(&last_word)), number.value().filter(|d| (1..=31).contains(d))) {
+        } else if let (Some(_), Some(day)) =
+            (month_named(&capital(&last_word)), number.value().filter(|d| (1..=31).contains(d)))
+        {
             self.say(&ordinal(day));
             self.date_end = Some(self.at);
         } else {
@@ -612,7 +639,11 @@ impl<'a> Reader<'a> {
         let after = &self.rest()[(length + usize::from(dotted)).min(self.rest().len())..];
         let next_digit = after.first() == Some(&' ') && is_digit(after.get(1));
         let next_capital = after.first() == Some(&' ') && after.get(1).is_some_and(|c| c.is_uppercase());
-        let after_name = self.out.split_whitespace().next_back().is_some_and(|w| w.starts_with(char::is_uppercase) && w.ends_with(char::is_alphanumeric));
+        let after_name = self
+            .out
+            .split_whitespace()
+            .next_back()
+            .is_some_and(|w| w.starts_with(char::is_uppercase) && w.ends_with(char::is_alphanumeric));
         match small.as_str() {
             "st" if dotted || next_capital => {
                 return Some(if next_capital && !after_name { "Saint" } else { "street" }.to_string());
@@ -625,10 +656,15 @@ impl<'a> Reader<'a> {
         if let Some(full) = month_named(word).filter(|full| *full != word && (next_digit || dotted)) {
             return next_digit.then(|| full.to_string());
         }
-        let is_title = !matches!(small.as_str(), "mr" | "mrs" | "ms" | "dr" | "jr" | "sr") || word.starts_with(char::is_uppercase);
+        let is_title =
+            !matches!(small.as_str(), "mr" | "mrs" | "ms" | "dr" | "jr" | "sr") || word.starts_with(char::is_uppercase);
         if let Some(words) = abbreviation(&small, dotted).filter(|_| is_title) {
             // Without its dot it stays a word of its own: "min" may be anything, "Mr" not.
-            return if dotted || !self.rest().get(length).is_some_and(|c| *c == '.') { Some(words.to_string()) } else { None };
+            return if dotted || !self.rest().get(length).is_some_and(|c| *c == '.') {
+                Some(words.to_string())
+            } else {
+                None
+            };
         }
         let letters: Vec<&str> = word.split('.').collect();
         if letters.len() > 1 && letters.iter().all(|letter| letter.chars().count() == 1) {
@@ -647,7 +683,8 @@ impl<'a> Reader<'a> {
         let between_words = before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphanumeric);
         let spaced = before.is_none_or(char::is_whitespace) && after.is_none_or(char::is_whitespace);
         let sums = || {
-            let number_before = self.text[..self.at].iter().rev().find(|c| **c != ' ').is_some_and(|c| c.is_ascii_digit());
+            let number_before =
+                self.text[..self.at].iter().rev().find(|c| **c != ' ').is_some_and(|c| c.is_ascii_digit());
             number_before && is_digit(self.rest()[1..].iter().find(|c| **c != ' '))
         };
         let words = match c {

@@ -41,7 +41,9 @@ fn says_something(c: char) -> bool {
 
 /// `---`, `***`, `|---|---|`: lines that only draw.
 fn is_rule(line: &str) -> bool {
-    !line.is_empty() && line.chars().all(|c| matches!(c, '-' | '*' | '_' | '=' | '|' | ':' | ' ' | '+')) && line.len() > 2
+    !line.is_empty()
+        && line.chars().all(|c| matches!(c, '-' | '*' | '_' | '=' | '|' | ':' | ' ' | '+'))
+        && line.len() > 2
 }
 
 /// What follows a heading, quotation or list mark. A list number stays, with a comma.
@@ -187,7 +189,8 @@ fn address(rest: &[char], before: Option<char>) -> Option<(String, usize)> {
     let head: String = rest[start..].iter().take(8).collect::<String>().to_lowercase();
     let prefix = ["https://", "http://", "ftp://", "www."].into_iter().find(|prefix| head.starts_with(prefix))?;
     let body = start + if prefix == "www." { 0 } else { prefix.len() };
-    let mut end = rest[body..].iter().position(|c| c.is_whitespace() || "<>\"|]`*".contains(*c)).unwrap_or(rest.len() - body);
+    let mut end =
+        rest[body..].iter().position(|c| c.is_whitespace() || "<>\"|]`*".contains(*c)).unwrap_or(rest.len() - body);
     let opened = rest[body..body + end].contains(&'(');
     while end > 0 && (".,;:!?'".contains(rest[body + end - 1]) || (rest[body + end - 1] == ')' && !opened)) {
         end -= 1;
@@ -261,7 +264,10 @@ mod tests {
         check("**The light** is *on*, `really`.", "The light is on, really.");
         check("__bold__ and _italic_ and ~~gone~~ and snake_case", "bold and italic and gone and snake case");
         check("**half of it", "half of it");
-        check("# Weather\nSunny\n\n## Tomorrow ##\n- rain\n* wind\n1. one\n2) two", "Weather. Sunny. Tomorrow. rain. wind. 1, one. 2, two");
+        check(
+            "# Weather\nSunny\n\n## Tomorrow ##\n- rain\n* wind\n1. one\n2) two",
+            "Weather. Sunny. Tomorrow. rain. wind. 1, one. 2, two",
+        );
         check("> quoted\n> twice", "quoted. twice");
         check("```rust\nlet x;\n```", "let x;");
         check("[the page](https://example.com/a_(b)) is ![a cat](cat.png)here", "the page is a cathere");

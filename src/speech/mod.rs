@@ -20,6 +20,7 @@ use crate::audio::Clip;
 use crate::onnx::OnnxError;
 
 pub use phonemes::open_espeak;
+pub use sentences::Splitter;
 pub use voice::{Piper, VoiceConfig};
 
 /// Turns a sentence into sound.

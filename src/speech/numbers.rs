@@ -151,7 +151,10 @@ mod tests {
         check(cardinal(100), "one hundred");
         check(cardinal(1_500), "one thousand five hundred");
         check(cardinal(1_000_001), "one million one");
-        check(cardinal(999_999_999_999_999).split(' ').take(3).collect::<Vec<_>>().join(" "), "nine hundred ninety-nine");
+        check(
+            cardinal(999_999_999_999_999).split(' ').take(3).collect::<Vec<_>>().join(" "),
+            "nine hundred ninety-nine",
+        );
         check(ordinal(1), "first");
         check(ordinal(12), "twelfth");
         check(ordinal(20), "twentieth");

@@ -129,7 +129,20 @@ mod tests {
     fn odd_text_leaves_the_next_sentence_alone() {
         let good = ("It is on.", "ɪɾ ɪz ˈɔn.");
         check(good.0, good.1);
-        for odd in ["", " ", "\u{0}", "a\u{0}b", "(((", "[[a", "<speak>", "\u{E000}\u{10FFFF}", "ლ(ಠ益ಠლ)", "灯", "Свет", "((a) b"] {
+        for odd in [
+            "",
+            " ",
+            "\u{0}",
+            "a\u{0}b",
+            "(((",
+            "[[a",
+            "<speak>",
+            "\u{E000}\u{10FFFF}",
+            "ლ(ಠ益ಠლ)",
+            "灯",
+            "Свет",
+            "((a) b",
+        ] {
             phonemes(odd, "en-us").expect("any text is taken");
             check(good.0, good.1);
         }

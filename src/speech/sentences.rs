@@ -21,8 +21,8 @@ const NEVER_LAST: &[&str] = &[
 const MAYBE_LAST: &[&str] = &[
     "etc", "jr", "sr", "inc", "ltd", "co", "corp", "ave", "blvd", "rd", "dept", "est", "min", "max", "temp", "tel",
     "hr", "hrs", "sec", "mins", "secs", "lb", "lbs", "oz", "a.m", "p.m", "jan", "feb", "mar", "apr", "jun", "jul",
-    "aug", "sep", "sept", "oct", "nov", "dec", "mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat", "sun",
-    "usw", "no", "nr", "st",
+    "aug", "sep", "sept", "oct", "nov", "dec", "mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat",
+    "sun", "usw", "no", "nr", "st",
 ];
 
 /// Cuts a growing text into sentences.
@@ -229,11 +229,20 @@ mod tests {
         ("Done", "Done"),
         ("Done.", "Done."),
         ("The light is on. The fan is off.", "The light is on.|The fan is off."),
-        ("It is 21.5 degrees. It costs $3.50. Pi is 3.14159, or so.", "It is 21.5 degrees.|It costs $3.50.|Pi is 3.14159, or so."),
+        (
+            "It is 21.5 degrees. It costs $3.50. Pi is 3.14159, or so.",
+            "It is 21.5 degrees.|It costs $3.50.|Pi is 3.14159, or so.",
+        ),
         ("it is on. the fan is off", "it is on.|the fan is off"),
-        ("Mr. Smith met Dr. Who, e.g. at 7 p.m. on Nov. 25. Fine.", "Mr. Smith met Dr. Who, e.g. at 7 p.m. on Nov. 25.|Fine."),
+        (
+            "Mr. Smith met Dr. Who, e.g. at 7 p.m. on Nov. 25. Fine.",
+            "Mr. Smith met Dr. Who, e.g. at 7 p.m. on Nov. 25.|Fine.",
+        ),
         ("Come at 7 p.m. The door is open.", "Come at 7 p.m.|The door is open."),
-        ("Milk, eggs, etc. are here. Bread, etc. Nothing else.", "Milk, eggs, etc. are here.|Bread, etc.|Nothing else."),
+        (
+            "Milk, eggs, etc. are here. Bread, etc. Nothing else.",
+            "Milk, eggs, etc. are here.|Bread, etc.|Nothing else.",
+        ),
         ("He lives at 5 Baker St. The door is red.", "He lives at 5 Baker St.|The door is red."),
         ("He is in St. Pancras. Now.", "He is in St. Pancras.|Now."),
         ("Really? Yes! \"Go.\" She went.", "Really?|Yes!|\"Go.\"|She went."),
@@ -244,7 +253,10 @@ mod tests {
         ("See https://www.example.com/a.b?c=d. Then go.", "See https://www.example.com/a.b?c=d.|Then go."),
         ("The U.S. team won in the U.S. They left.", "The U.S. team won in the U.S.|They left."),
         ("George W. Bush spoke. It was I. Then he left.", "George W. Bush spoke.|It was I.|Then he left."),
-        ("灯が点きました。ファンは止まっています。「はい。」次", "灯が点きました。|ファンは止まっています。|「はい。」|次"),
+        (
+            "灯が点きました。ファンは止まっています。「はい。」次",
+            "灯が点きました。|ファンは止まっています。|「はい。」|次",
+        ),
         ("Es ist 12,5 Grad. Das Licht brennt, z.B. im Flur.", "Es ist 12,5 Grad.|Das Licht brennt, z.B. im Flur."),
         ("Tom\u{200d} 👩‍👩‍👧 is home. 25 °C…  Ok.", "Tom\u{200d} 👩‍👩‍👧 is home.|25 °C…|Ok."),
         ("At 18:05. Or 7:00 a.m.? Yes.", "At 18:05.|Or 7:00 a.m.?|Yes."),

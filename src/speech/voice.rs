@@ -216,8 +216,11 @@ fn model_config(file: &VoiceFile) -> Result<ModelConfig, String> {
         return Err("its inference scales are out of range".into());
     }
     let known = |ids: &Vec<i64>| ids.iter().all(|id| *id >= 0 && file.num_symbols.is_none_or(|rows| *id < rows));
-    let map: BTreeMap<&String, &Vec<i64>> =
-        file.phoneme_id_map.iter().filter(|(name, ids)| name.chars().count() == 1 && !ids.is_empty() && known(ids)).collect();
+    let map: BTreeMap<&String, &Vec<i64>> = file
+        .phoneme_id_map
+        .iter()
+        .filter(|(name, ids)| name.chars().count() == 1 && !ids.is_empty() && known(ids))
+        .collect();
     for mark in ["_", "^", "$"] {
         if !map.contains_key(&mark.to_string()) {
             return Err(format!("phoneme_id_map has no usable {mark:?}"));

@@ -1,0 +1,272 @@
+"""A thin writer over ``onnx_ir``: operators, constants, lazily made weights, saving.
+
+Big tensors are made one at a time while saving, so building a large model needs the
+memory of its largest tensor, not of the model.
+"""
+
+from pathlib import Path
+from typing import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from .precision import Precision
+from .quantize import blocks_of, quantize_rows
+from .weights import WeightSource
+
+OPSET = 23
+IR_VERSION = 10
+MICROSOFT = "com.microsoft"
+EMBED_LIMIT_BYTES = 64 << 20
+"""A graph whose weights stay under this is written as one file."""
+ALIGNMENT_BYTES = 4096
+ROWS_AT_ONCE = 8192
+F32, F16, I64, I32, U8, BOOL = (
+    ir.DataType.FLOAT,
+    ir.DataType.FLOAT16,
+    ir.DataType.INT64,
+    ir.DataType.INT32,
+    ir.DataType.UINT8,
+    ir.DataType.BOOL,
+)
+
+
+class Graph:
+    """One graph under construction; ``weights`` is where its matrices come from."""
+
+    def __init__(self, name: str, weights: WeightSource):
+        self.name = name
+        self.weights = weights
+        self.inputs: list[ir.Value] = []
+        self.outputs: list[ir.Value] = []
+        self.nodes: list[ir.Node] = []
+        self.initializers: dict[str, ir.Value] = {}
+        self._constants: dict[tuple, ir.Value] = {}
+        self._scope: list[str] = []
+        self._last: tuple[str, tuple] = ("", ())
+
+    # -- values ---------------------------------------------------------------------------
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
+        """Declares a graph input; strings are dynamic dimensions."""
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+        self.inputs.append(value)
+        return value
+
+    def output(self, value: ir.Value, name: str, dtype: ir.DataType, shape: Sequence[int | str]):
+        """Declares ``value`` as graph output ``name``."""
+        value.name = name
+        value.dtype = dtype
+        value.shape = ir.Shape(shape)
+        self.outputs.append(value)
+
+    def scope(self, name: str) -> "Graph":
+        """``with graph.scope("layers.0"):`` prefixes the names of nodes and constants."""
+        self._scope.append(name)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._scope.pop()
+
+    def _named(self, name: str) -> str:
+        return ".".join([*self._scope, name])
+
+    def op(self, kind: str, *inputs: ir.Value | None, domain: str = "", **attributes) -> ir.Value:
+        """Appends a node with one output."""
+        return self.op_n(kind, 1, *inputs, domain=domain, **attributes)[0]
+
+    def op_n(self, kind: str, count: int, *inputs, domain: str = "", **attributes) -> list[ir.Value]:
+        """Appends a node with ``count`` outputs."""
+        name = self._named(f"{kind}_{len(self.nodes)}")
+        node = ir.node(
+            kind, list(inputs), attributes, domain=domain, num_outputs=count, name=name
+        )
+        for index, value in enumerate(node.outputs):
+            value.name = f"{name}.{index}"
+        self.nodes.append(node)
+        return list(node.outputs)
+
+    # -- constants and weights ------------------------------------------------------------
+
+    def constant(self, array, dtype=np.float32) -> ir.Value:
+        """A small constant; equal ones are stored once."""
+        array = np.asarray(array, dtype=dtype, order="C")  # ascontiguousarray would lose rank 0
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"constant_{len(self._constants)}"
+            self._constants[key] = self._initializer(name, ir.tensor(array, name=name))
+        return self._constants[key]
+
+    def ints(self, *numbers: int) -> ir.Value:
+        """A 1-D int64 constant."""
+        return self.constant(list(numbers), np.int64)
+
+    def parameter(self, name: str, shape: tuple[int, ...]) -> ir.Value:
+        """A weight stored as it is, in f32 (norms, convolutions, biases)."""
+        return self._lazy(name, lambda: self.weights.tensor(name, shape), F32, shape)
+
+    def _initializer(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+        if name not in self.initializers:
+            self.initializers[name] = ir.Value(
+                name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
+            )
+        return self.initializers[name]
+
+    def _lazy(self, name, make: Callable[[], np.ndarray], dtype, shape) -> ir.Value:
+        make_tensor = lambda: ir.tensor(np.ascontiguousarray(make()), name=name)  # noqa: E731
+        return self._initializer(
+            name, ir.LazyTensor(make_tensor, dtype=dtype, shape=ir.Shape(shape), name=name)
+        )
+
+    def _quantized(self, name: str, shape: tuple[int, int], precision: Precision) -> tuple:
+        """Codes and scales of a matrix, a slice of rows at a time; the last one is kept,
+        because both halves of a pair are asked for one after the other."""
+        if self._last[0] != name:
+            parts = [
+                quantize_rows(
+                    self.weights.rows(name, shape, start, min(start + ROWS_AT_ONCE, shape[0])),
+                    precision.bits,
+                    precision.block,
+                )
+                for start in range(0, shape[0], ROWS_AT_ONCE)
+            ]
+            self._last = (name, tuple(np.concatenate(part) for part in zip(*parts)))
+        return self._last[1]
+
+    # -- composite operators --------------------------------------------------------------
+
+    def linear(self, x: ir.Value, name: str, outputs: int, inputs: int, precision: Precision):
+        """``x @ W.T`` with the weight ``name`` of shape ``[outputs, inputs]``."""
+        shape = (outputs, inputs)
+        if not precision.quantized:
+            weight = self._lazy(
+                name, lambda: self.weights.tensor(name, shape).T, F32, (inputs, outputs)
+            )
+            return self.op("MatMul", x, weight)
+        blocks = blocks_of(inputs, precision.block)
+        bytes_ = precision.block * precision.bits // 8
+        codes = self._lazy(
+            f"{name}_codes",
+            lambda: self._quantized(name, shape, precision)[0],
+            U8,
+            (outputs, blocks, bytes_),
+        )
+        scales = self._lazy(
+            f"{name}_scales",
+            lambda: self._quantized(name, shape, precision)[1],
+            F32,
+            (outputs, blocks),
+        )
+        return self.op(
+            "MatMulNBits",
+            x,
+            codes,
+            scales,
+            domain=MICROSOFT,
+            K=inputs,
+            N=outputs,
+            bits=precision.bits,
+            block_size=precision.block,
+            accuracy_level=precision.level,
+        )
+
+    def gather_rows(self, ids: ir.Value, name: str, rows: int, columns: int, precision: Precision):
+        """Rows of a table ``[rows, columns]``: f32 ``[..., columns]``."""
+        shape = (rows, columns)
+        if not precision.quantized:
+            return self.op("Gather", self.parameter(name, shape), ids, axis=0)
+        if columns % precision.block:
+            raise ValueError(f"{name}: {columns} columns are no multiple of block {precision.block}")
+        codes = self._lazy(
+            f"{name}_codes",
+            lambda: self._quantized(name, shape, precision)[0].reshape(rows, -1),
+            U8,
+            (rows, columns * precision.bits // 8),
+        )
+        scales = self._lazy(
+            f"{name}_scales",
+            lambda: self._quantized(name, shape, precision)[1],
+            F32,
+            (rows, columns // precision.block),
+        )
+        return self.op(
+            "GatherBlockQuantized",
+            codes,
+            ids,
+            scales,
+            domain=MICROSOFT,
+            bits=precision.bits,
+            block_size=precision.block,
+            gather_axis=0,
+            quantize_axis=1,
+        )
+
+    def rms_norm(self, x: ir.Value, weight: ir.Value, epsilon: float) -> ir.Value:
+        """RMS norm over the last axis."""
+        return self.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=epsilon)
+
+    def silu(self, x: ir.Value) -> ir.Value:
+        """``x * sigmoid(x)``; onnxruntime fuses the pair."""
+        return self.op("Mul", x, self.op("Sigmoid", x))
+
+    def clip(self, x: ir.Value, low: float, high: float) -> ir.Value:
+        """Clamp; nothing is emitted for infinite bounds."""
+        if np.isinf(low) and np.isinf(high):
+            return x
+        return self.op("Clip", x, self.constant(low), self.constant(high))
+
+    def reshape(self, x: ir.Value, *dims: int) -> ir.Value:
+        """Reshape with ONNX's 0 (keep) and -1 (infer)."""
+        return self.op("Reshape", x, self.ints(*dims))
+
+    # -- saving ---------------------------------------------------------------------------
+
+    def save(self, path: Path, shard_bytes: int | None = None) -> None:
+        """Writes ``path``; weights beyond :data:`EMBED_LIMIT_BYTES`, or any when
+        ``shard_bytes`` is given, go to ``NAME.onnx_data``, ``_1``, ``_2`` ... beside it."""
+        total = sum(value.const_value.nbytes for value in self.initializers.values())
+        if shard_bytes is None and total > EMBED_LIMIT_BYTES:
+            shard_bytes = 1 << 62
+        if shard_bytes is not None:
+            self._write_external(path, shard_bytes)
+        graph = ir.Graph(
+            self.inputs,
+            self.outputs,
+            nodes=self.nodes,
+            initializers=list(self.initializers.values()),
+            opset_imports={"": OPSET, MICROSOFT: 1},
+            name=self.name,
+        )
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="hearth_onnx")
+        ir.save(model, path)
+
+    def _write_external(self, path: Path, shard_bytes: int) -> None:
+        """Moves every tensor of 1 KiB or more to the data files, in graph order."""
+        shard, stream = 0, None
+        for value in self.initializers.values():
+            tensor = value.const_value
+            if tensor.nbytes < 1024:
+                continue
+            if stream is not None and stream.tell() + tensor.nbytes > shard_bytes:
+                stream.close()
+                stream, shard = None, shard + 1
+            location = f"{path.name}_data" + (f"_{shard}" if shard else "")
+            if stream is None:
+                stream = open(path.parent / location, "wb")
+            stream.write(b"\0" * (-stream.tell() % ALIGNMENT_BYTES))
+            offset = stream.tell()
+            stream.write(tensor.tobytes())
+            value.const_value = ir.ExternalTensor(
+                location,
+                offset,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=tensor.shape,
+                name=value.name,
+                base_dir=path.parent,
+            )
+        if stream is not None:
+            stream.close()

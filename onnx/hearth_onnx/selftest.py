@@ -1,0 +1,189 @@
+"""Equalities inside our own graphs, without torch: a few seconds.
+
+* lower then upper gives what the merged graph gives;
+* a prompt in blocks gives what the whole prompt gives, also when only the lower half ran for
+  the earlier blocks, and after a rewind;
+* in place on one buffer gives bit for bit what a growing past gives;
+* audio in whole chunks, cut anywhere, gives the same rows (the tower looks back only);
+* the per-layer rows at placeholders are those of the pad token;
+* every look-alike gives what the plain merged graph of its precision gives.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from . import signals
+from .fixtures import MAX_CONTEXT, write_fixtures
+from .runner import Folder
+
+LOOSE = {"lookalike-kv-fp16": 5e-2}
+"""Relative error allowed where the arithmetic itself differs; elsewhere :data:`STRICT`."""
+STRICT = 1e-4
+
+
+def run() -> None:
+    """Raises ``ValueError`` with every equality that fails."""
+    failures = []
+    with tempfile.TemporaryDirectory() as folder:
+        names = write_fixtures(Path(folder))
+        folders = {name: Folder(Path(folder) / name) for name in names}
+        prompt = _prompt(folders["tiny-split-fp32"])
+        for label, left, right, limit in _checks(folders, prompt):
+            error = float(np.abs(left - right).max() / np.abs(right).max())
+            passed = left.shape == right.shape and error <= limit
+            print(f"{'ok  ' if passed else 'FAIL'} {label}: {error:.1e}")
+            if not passed:
+                failures.append(label)
+    if failures:
+        raise ValueError("self-test: " + "; ".join(failures))
+
+
+def _features(frames: int = 371) -> np.ndarray:
+    """Numbers of the size of log-mel features (the real front end is not needed here)."""
+    noise = signals.make(frames * 128, noise=3.0)
+    return noise.reshape(frames, 128) - 2
+
+
+def _prompt(folder: Folder):
+    """Token rows around the rows of some audio."""
+    mel = _features()
+    audio = folder.encode(mel, np.ones(len(mel), bool))
+    ids = [2, 15, 300, 280, *[20] * len(audio)]
+    return folder.embed(ids, audio)
+
+
+def _checks(folders: dict[str, Folder], prompt):
+    """``(label, ours, expected, limit)`` for each equality."""
+    split, merged = folders["tiny-split-fp32"], folders["tiny-merged-fp32"]
+    rows, per_layer = prompt
+    whole, past = split.step(rows, per_layer, split.empty(), keep=0)
+    yield "lower + upper = merged", whole, merged.step(rows, per_layer, merged.empty(), 0)[0], STRICT
+    last = merged.step(rows, per_layer, merged.empty(), 3)[0]
+    yield "merged keeps the last 3 rows", last, whole[:, -3:], STRICT
+    for cuts in ([20], [7, 20, 21], [1, 2, 3, 50], list(range(1, rows.shape[1]))):
+        logits, present = _blocks(split, prompt, cuts, run_upper=False)
+        label = f"blocks of the lower half, {len(cuts) + 1} of them"
+        yield f"{label}: logits", logits, whole[:, -1:], STRICT
+        yield f"{label}: KV", _flat(present), _flat(past), STRICT
+    logits, _ = _blocks(merged, prompt, [7, 20, 21], run_upper=True)
+    yield "blocks of the merged graph", logits, whole[:, -1:], STRICT
+    for folder in (split, merged, folders["tiny-split-q4"], folders["tiny-split-q8"]):
+        label = f"in place = concat, {folder.path.name}"
+        yield label, *_in_place(folder, prompt), 0.0
+    yield "upper half over longer buffers", _upper_over_buffers(split, prompt), whole, STRICT
+    yield from _audio_checks(split)
+    yield from _embedding_checks(split)
+    yield from _lookalike_checks(folders, prompt)
+
+
+def _blocks(folder: Folder, prompt, cuts: list[int], run_upper: bool):
+    """The prompt in blocks; the last block gives the logits of its last row."""
+    rows, per_layer = prompt
+    past, logits = folder.empty(), None
+    for start, stop in zip([0, *cuts], [*cuts, rows.shape[1]]):
+        wanted = run_upper or stop == rows.shape[1]
+        block = rows[:, start:stop], per_layer[:, start:stop]
+        logits, past = folder.step(*block, past, run_upper=wanted)
+    return logits, past
+
+
+def _flat(tensors: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([tensors[name].ravel() for name in sorted(tensors)])
+
+
+def _upper_over_buffers(folder: Folder, prompt) -> np.ndarray:
+    """All logits, with keys and values in buffers whose rest holds numbers of no meaning."""
+    rows, per_layer = prompt
+    names = [o.name for o in folder.first.get_outputs()]
+    feeds = {"inputs_embeds": rows, "per_layer_inputs": per_layer, **folder.empty()}
+    folder.add_optional(feeds, rows.shape[1], rows.shape[1], 0)
+    lower = dict(zip(names, folder.first.run(None, feeds)))
+    wide = {}
+    for name, value in lower.items():
+        if name.startswith("present."):
+            room = ((0, 0), (0, 0), (0, MAX_CONTEXT - value.shape[2]), (0, 0))
+            wide[name.replace("present", "past_key_values")] = np.pad(
+                value, room, constant_values=1e3
+            )
+    return folder.upper(lower, wide, rows.shape[1], 0)
+
+
+def _in_place(folder: Folder, prompt):
+    """Outputs of the first graph with past and present in one buffer, after a rewind over
+    rows that were wrong, against the same blocks with a growing past."""
+    rows, per_layer = prompt
+    session, name = folder.first, folder.first.get_outputs()[0].name
+    past = folder.empty()
+    buffers = {
+        key: ort.OrtValue.ortvalue_from_numpy(
+            np.full((1, value.shape[1], MAX_CONTEXT, value.shape[3]), 7, value.dtype)
+        )
+        for key, value in past.items()
+    }
+
+    def step(start: int, stop: int, count: int):
+        feeds = {"inputs_embeds": rows[:, start:stop], "per_layer_inputs": per_layer[:, start:stop]}
+        folder.add_optional(feeds, count, stop - start, 0)
+        binding = session.io_binding()
+        for key, value in feeds.items():
+            binding.bind_cpu_input(key, np.ascontiguousarray(value))
+        for key, value in buffers.items():
+            binding.bind_ortvalue_input(key, value)
+            binding.bind_ortvalue_output(key.replace("past_key_values", "present"), value)
+        binding.bind_output(name)
+        session.run_with_iobinding(binding)
+        return binding.get_outputs()[-1].numpy()
+
+    ours = [step(0, 30, 30)]
+    step(60, 80, 50)  # rows that turn out to be wrong: the next step overwrites them
+    ours.append(step(30, 45, 45))
+    expected = []
+    for start, stop in ((0, 30), (30, 45)):
+        feeds = {"inputs_embeds": rows[:, start:stop], "per_layer_inputs": per_layer[:, start:stop]}
+        folder.add_optional(feeds, stop, stop - start, 0)
+        names = [o.name for o in session.get_outputs()]
+        out = dict(zip(names, session.run(None, {**feeds, **past})))
+        past = {key: out[key.replace("past_key_values", "present")] for key in past}
+        expected.append(out[name])
+    return np.concatenate(ours, 1), np.concatenate(expected, 1)
+
+
+def _audio_checks(folder: Folder):
+    """Causality, masking, and lengths that are no multiple of a token or a chunk."""
+    mel = _features()
+    whole = folder.encode(mel, np.ones(len(mel), bool))
+    for frames in (1, 3, 4, 5, 47, 48, 49, 200, 367):
+        part = folder.encode(mel[:frames], np.ones(frames, bool))
+        final = frames // 4  # token u needs the frames up to 4 u + 3
+        if final:
+            yield f"audio of {frames} frames", part[:final], whole[:final], STRICT
+        padded, mask = np.zeros((frames + 30, 128), np.float32), np.zeros(frames + 30, bool)
+        padded[:frames], mask[:frames] = mel[:frames], True
+        yield f"audio of {frames} frames, padded", folder.encode(padded, mask), part, STRICT
+
+
+def _embedding_checks(folder: Folder):
+    config = folder.config
+    rows, per_layer = folder.embed([0, config["audio_token_id"], config["image_token_id"]])
+    for index in (1, 2):
+        yield "per-layer rows of a placeholder", per_layer[0, index], per_layer[0, 0], 0.0
+
+
+def _lookalike_checks(folders: dict[str, Folder], prompt):
+    """All variants against a folder with the same weights."""
+    twins = {"_q4": "tiny-split-q4", "_quantized": "tiny-split-q8", "": "tiny-split-fp32"}
+    for name, folder in folders.items():
+        if not name.startswith("lookalike-"):
+            continue
+        file = next((folder.path / "onnx").glob("decoder_model_merged*.onnx")).stem
+        suffix = file.removeprefix("decoder_model_merged").replace("f16", "")
+        twin = folders[twins[suffix]]
+        expected, _ = twin.step(*prompt, twin.empty())
+        ours, _ = folder.step(*prompt, folder.empty())
+        yield name, ours.astype(np.float32), expected, LOOSE.get(name, STRICT)
+        mel = _features(100)
+        mask = np.arange(100) < 93
+        yield f"{name}: audio", folder.encode(mel, mask), twin.encode(mel, mask), STRICT

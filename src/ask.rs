@@ -1,0 +1,364 @@
+//! One recorded turn from sound to spoken answer, without devices or threads: what `hearth ask` and `hearth eval` run.
+//!
+//! The same state machine, model, home and voice as a live turn; here everything is heard at once.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::{Serialize, Serializer};
+
+use crate::assistant::{Assistant, Command, Event};
+use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
+use crate::home::{HomeError, Registry, schema, simulated, timers};
+use crate::model::{Gemma, ModelError, Respond, Start};
+use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
+use crate::telemetry::{Timeline, ms, timed};
+use crate::{listen, onnx};
+
+/// The tools of the starter, for a model folder that names none.
+const STARTER_TOOLS: &str = include_str!("../onnx/starter/tools.json");
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// Recorded speech at 16 kHz, and whether it was cut at the limit.
+    Speech {
+        /// Samples from the first speech to the last.
+        samples: Vec<f32>,
+        /// The limit in seconds, if more was said than fits.
+        cut_at_s: Option<f64>,
+    },
+    /// A recording without speech.
+    Silence,
+    /// Text.
+    Text(String),
+}
+
+impl Question {
+    /// Reads a recording and finds the speech in it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no audio.
+    pub fn heard(file: &Path, config: &Config) -> Result<Self, Failure> {
+        Ok(Self::from_samples(wav::read_at(file, MODEL_RATE_HZ)?.samples, config))
+    }
+
+    fn from_samples(samples: Vec<f32>, config: &Config) -> Self {
+        let parts = listen::utterances(&samples, &config.listen);
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Self::Silence };
+        let limit = config.listen.max_s * MODEL_RATE_HZ as usize;
+        let end = last.end.min(first.start + limit);
+        let cut_at_s = (end < last.end).then_some(config.listen.max_s as f64);
+        if let Some(limit_s) = cut_at_s {
+            tracing::warn!(limit_s, "the recording is longer than the limit; the rest is not heard");
+        }
+        Self::Speech { samples: samples[first.start..end].to_vec(), cut_at_s }
+    }
+}
+
+/// A call and what the home answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Action {
+    /// What the model called.
+    pub call: ToolCall,
+    /// What the home answered.
+    pub result: ToolResult,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// Was there anything to hear?
+    pub heard: bool,
+    /// Calls and their results, in order.
+    pub actions: Vec<Action>,
+    /// What was said.
+    pub said: String,
+    /// Where the time went.
+    pub timeline: Timeline,
+    /// What was said, as sound.
+    #[serde(rename = "reply_s", serialize_with = "seconds")]
+    pub reply: Clip,
+}
+
+fn seconds<S: Serializer>(clip: &Clip, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(clip.seconds())
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.heard {
+            return write!(f, "heard     nothing said");
+        }
+        for Action { call, result } in &self.actions {
+            writeln!(f, "called    {} {}", call.name, serde_json::Value::Object(call.arguments.clone()))?;
+            let content = serde_json::Value::Object(result.content.clone());
+            writeln!(f, "home      {} {content}", format!("{:?}", result.outcome).to_lowercase())?;
+        }
+        if self.actions.is_empty() {
+            writeln!(f, "called    nothing")?;
+        }
+        writeln!(f, "said      {}", if self.said.is_empty() { "nothing" } else { &self.said })?;
+        let t = &self.timeline;
+        write!(
+            f,
+            "timeline  speech {:.0} ms | features {:.1}, encode {:.1}, prefill {:.1}, first token after {:.1}, \
+             decode {:.1} ({} tokens, {} forced), home {:.1}, first sound {:.1}, speak {:.1}, total {:.1} ms",
+            t.speech_ms,
+            t.features_ms,
+            t.encode_ms,
+            t.prefill_ms,
+            t.first_token_ms,
+            t.decode_ms,
+            t.tokens,
+            t.forced_tokens,
+            t.tool_ms,
+            t.first_sound_ms,
+            t.speak_ms,
+            t.total_ms
+        )
+    }
+}
+
+/// Everything that answers a recorded turn.
+pub struct Hearth {
+    config: Config,
+    model: Gemma,
+    home: Registry,
+    turns: u64,
+}
+
+impl Hearth {
+    /// Loads runtime, tools, home and model.
+    ///
+    /// # Errors
+    /// When one of them is missing or damaged.
+    pub fn load(config: &Config) -> Result<Self, Failure> {
+        onnx::init(&config.runtime.onnxruntime)?;
+        let home = home(config)?;
+        let model = Gemma::load(config.model.clone(), &home.specs())?;
+        Ok(Self { config: config.clone(), model, home, turns: 0 })
+    }
+
+    /// The model, for measuring.
+    pub fn model(&mut self) -> &mut Gemma {
+        &mut self.model
+    }
+
+    /// The calls that the model makes for a recording, and the time in ms they took; nothing is carried out.
+    ///
+    /// # Errors
+    /// When the file is unreadable or the model fails.
+    pub fn calls_for(&mut self, file: &Path) -> Result<(Vec<ToolCall>, f64), Failure> {
+        let Question::Speech { samples, .. } = Question::heard(file, &self.config)? else {
+            return Ok((Vec::new(), 0.0));
+        };
+        let started = Instant::now();
+        let mut calls = Vec::new();
+        self.begin()?;
+        self.model.hear(&samples)?;
+        self.model.draft()?;
+        self.model.commit(&mut |event| {
+            if let ReplyEvent::Call(call) = event {
+                calls.push(call);
+            }
+        })?;
+        Ok((calls, ms(started.elapsed())))
+    }
+
+    fn begin(&mut self) -> Result<(), ModelError> {
+        self.turns += 1;
+        self.model.begin(TurnId(self.turns), Start::Continue)
+    }
+
+    /// Answers a question: hears, decodes, acts, speaks.
+    ///
+    /// # Errors
+    /// When the voice fails; a failure of the model is spoken and logged.
+    pub fn answer(&mut self, question: Question, voice: &mut dyn Synthesize) -> Result<Answer, Failure> {
+        let question = self.speak_for_a_deaf_reader(question, voice)?;
+        let started = Instant::now();
+        let mut turn = Turn::new(Assistant::new(self.model.folder().manifest.phrases), voice);
+        match question {
+            Question::Silence => {
+                turn.heard = false;
+                turn.handle(Event::NothingHeard);
+            }
+            Question::Speech { samples, cut_at_s } => {
+                if let Some(limit_s) = cut_at_s {
+                    turn.handle(Event::TooLong(limit_s));
+                }
+                self.reply(&mut turn, |model| model.hear(&samples));
+            }
+            Question::Text(text) => self.reply(&mut turn, |model| model.read(&text)),
+        }
+        self.carry_out(&mut turn)?;
+        let mut answer = turn.finish(self.model.timeline().clone())?;
+        answer.timeline.total_ms = ms(started.elapsed());
+        Ok(answer)
+    }
+
+    /// A model that does not read hears the text in the configured voice instead.
+    fn speak_for_a_deaf_reader(&self, question: Question, voice: &mut dyn Synthesize) -> Result<Question, Failure> {
+        match question {
+            Question::Text(text) if !self.model.folder().manifest.reads_text => {
+                let clip = resample::resample(&speech::say(voice, &text)?, MODEL_RATE_HZ);
+                Ok(Question::from_samples(clip.samples, &self.config))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn reply(&mut self, turn: &mut Turn<'_>, take_in: impl FnOnce(&mut Gemma) -> Result<(), ModelError>) {
+        let result = self.begin().and_then(|()| take_in(&mut self.model)).and_then(|()| self.model.draft());
+        let result = result.and_then(|()| self.model.commit(&mut |event| turn.handle(Event::Reply(event))));
+        turn.check(result);
+    }
+
+    fn carry_out(&mut self, turn: &mut Turn<'_>) -> Result<(), Failure> {
+        // Three rounds of a bounded number of calls each; the assistant ends the turn.
+        while let Some(command) = turn.commands.pop_front() {
+            match command {
+                Command::Call(call) => {
+                    let result = timed(&mut turn.tool_ms, || self.home.call_blocking(&call));
+                    turn.actions.push(Action { call, result: result.clone() });
+                    turn.handle(Event::ToolDone(result));
+                }
+                Command::Say(sentence) => {
+                    turn.flush()?;
+                    turn.speak(&sentence)?;
+                }
+                Command::Stream(piece) => turn.stream(&piece)?,
+                Command::Answer(results) => {
+                    let result = self.model.answer(&results, &mut |event| turn.handle(Event::Reply(event)));
+                    turn.check(result);
+                }
+                Command::Settle { results, said } => {
+                    turn.flush()?;
+                    if let Err(error) = self.model.settle(&results, &said) {
+                        tracing::warn!(%error, "the turn will not be remembered");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One turn on its way.
+struct Turn<'a> {
+    assistant: Assistant,
+    voice: &'a mut dyn Synthesize,
+    splitter: Splitter,
+    commands: std::collections::VecDeque<Command>,
+    heard: bool,
+    actions: Vec<Action>,
+    said: Vec<String>,
+    sound: Option<Clip>,
+    tool_ms: f64,
+    speak_ms: f64,
+    first_sound_ms: f64,
+}
+
+impl<'a> Turn<'a> {
+    fn new(assistant: Assistant, voice: &'a mut dyn Synthesize) -> Self {
+        Self {
+            assistant,
+            voice,
+            splitter: Splitter::new(),
+            commands: std::collections::VecDeque::new(),
+            heard: true,
+            actions: Vec::new(),
+            said: Vec::new(),
+            sound: None,
+            tool_ms: 0.0,
+            speak_ms: 0.0,
+            first_sound_ms: 0.0,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.commands.extend(self.assistant.handle(event));
+    }
+
+    fn check(&mut self, result: Result<(), ModelError>) {
+        if let Err(error) = result {
+            tracing::error!(%error, "the model failed");
+            self.handle(Event::ModelFailed);
+        }
+    }
+
+    fn stream(&mut self, piece: &str) -> Result<(), Failure> {
+        self.splitter.push(piece).into_iter().try_for_each(|sentence| self.speak(&sentence))
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.splitter.finish().into_iter().try_for_each(|sentence| self.speak(&sentence))
+    }
+
+    fn speak(&mut self, sentence: &str) -> Result<(), Failure> {
+        let clip = timed(&mut self.speak_ms, || self.voice.synthesize(sentence))?;
+        self.said.push(sentence.to_owned());
+        match &mut self.sound {
+            Some(sound) => sound.samples.extend(clip.samples),
+            None => {
+                self.first_sound_ms = self.speak_ms;
+                self.sound = Some(clip);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, timeline: Timeline) -> Result<Answer, Failure> {
+        let Self { heard, actions, said, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
+        Ok(Answer {
+            heard,
+            actions,
+            said: said.join(" "),
+            timeline: Timeline { tool_ms, speak_ms, first_sound_ms, ..timeline },
+            reply: sound.unwrap_or(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }),
+        })
+    }
+}
+
+/// The home of the configuration, with the tools that the model folder names, or else those of the starter.
+///
+/// # Errors
+/// When the tools or the home contradict themselves.
+pub fn home(config: &Config) -> Result<Registry, HomeError> {
+    let path = config.model.dir.join("tools.json");
+    let tools = if path.exists() { schema::load(&path)? } else { schema::parse(STARTER_TOOLS)? };
+    Ok(simulated::simulated_registry(&tools, &config.home, timers::clock())?.0)
+}
+
+/// The voice of the configuration. ONNX Runtime must be open.
+///
+/// # Errors
+/// When the voice or espeak-ng's data is missing or damaged.
+pub fn voice(config: &Config) -> Result<Piper, SpeechError> {
+    speech::open_espeak(config.speech.espeak_data.as_deref())?;
+    Piper::open(&config.speech.voice())
+}
+
+/// Answers one question. Silence loads no model.
+///
+/// # Errors
+/// When a part is missing or the voice fails.
+pub fn answer_one(config: &Config, question: Question) -> Result<Answer, Failure> {
+    if question == Question::Silence {
+        return Ok(Answer {
+            heard: false,
+            actions: Vec::new(),
+            said: String::new(),
+            timeline: Timeline::default(),
+            reply: Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ },
+        });
+    }
+    let mut hearth = Hearth::load(config)?;
+    let mut voice = voice(config)?;
+    hearth.answer(question, &mut voice)
+}

@@ -1,0 +1,49 @@
+//! `hearth model inspect`: what a model folder holds, part by part.
+
+use std::path::Path;
+
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::model::ModelError;
+use crate::model::manifest::Folder;
+use crate::onnx::{self, Graph, Options, Port};
+
+/// Prints inputs, outputs, element types, precision and bytes of every part of the folder.
+///
+/// # Errors
+/// When the folder or one of its graphs cannot be read.
+pub fn run(config: &Config, dir: &Path) -> Result<(), Failure> {
+    onnx::init(&config.runtime.onnxruntime)?;
+    let folder = Folder::read(dir).map_err(ModelError::from)?;
+    let manifest = &folder.manifest;
+    println!("{}: {}", manifest.name, manifest.source);
+    println!("layout {:?}, kv {:?}, {} rows of context", manifest.layout, manifest.kv, manifest.max_context);
+    for (name, part) in &manifest.parts {
+        let path = folder.dir.join(&part.file);
+        println!("\n{name}  {}  {} bytes  {}", part.precision, bytes_of(&path), part.file.display());
+        let graph = Graph::open(&path, Options { threads: 1, spin: false })?;
+        print_ports("in ", graph.inputs());
+        print_ports("out", graph.outputs());
+    }
+    Ok(())
+}
+
+/// Bytes of a graph with its external data, which is named after it.
+fn bytes_of(path: &Path) -> u64 {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let own = entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes()));
+    own.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
+/// One line a port; the many keys and values are counted, with the first and last shown.
+fn print_ports(side: &str, ports: &[Port]) {
+    let is_kv = |port: &&Port| port.name.starts_with("past_key_values.") || port.name.starts_with("present.");
+    for port in ports.iter().filter(|port| !is_kv(port)) {
+        println!("  {side}  {:<24} {port}", port.name);
+    }
+    let kv: Vec<&Port> = ports.iter().filter(is_kv).collect();
+    if let (Some(first), Some(last)) = (kv.first(), kv.last()) {
+        println!("  {side}  {} keys and values, {} {first} .. {} {last}", kv.len(), first.name, last.name);
+    }
+}
