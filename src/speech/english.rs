@@ -812,6 +812,9 @@ fn tidy(text: &str) -> String {
             if out.ends_with([',', ';']) {
                 out.push(' ');
             }
+            if c == ')' && out.ends_with(' ') {
+                out.pop();
+            }
             out.push(c);
         }
     }

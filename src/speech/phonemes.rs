@@ -46,20 +46,75 @@ pub fn open_espeak(data: Option<&Path>) -> Result<(), SpeechError> {
     opened.map(|_| ())
 }
 
-/// The phonemes of a text, sentence after sentence, in the alphabet of Piper's voices. Empty when the text has none.
+/// The longest clause handed to espeak-ng, in characters: it cuts longer ones itself (at 800 bytes) and says nothing.
+const LONGEST_CLAUSE_CHARS: usize = 150;
+
+/// The phonemes of a text, clause after clause, in the alphabet of Piper's voices, each clause with its stop. Empty
+/// when the text has none.
+///
+/// espeak-ng itself returns clauses without their stops, and espeak-rs joins them without a space: a voice would then
+/// hear neither a question nor a pause, and the last word of a clause would run into the first of the next.
 ///
 /// # Errors
 /// [`SpeechError::Phonemes`] when espeak-ng finds no data or does not know `language`.
 pub fn phonemes(text: &str, language: &str) -> Result<String, SpeechError> {
-    // A zero byte ends a C string; a line break makes espeak-rs start over.
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.trim().is_empty() {
-        return Ok(String::new());
+    let mut out = String::new();
+    for (clause, stop) in clauses(text) {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = text_to_phonemes(&clause, language, None);
+        let found = found.map_err(|error| SpeechError::Phonemes { reason: error.0 })?.join(" ");
+        let found = found.trim();
+        if found.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(found);
+        out.extend(stop.filter(|stop| !found.ends_with(*stop)));
     }
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let sentences =
-        text_to_phonemes(&text, language, None).map_err(|error| SpeechError::Phonemes { reason: error.0 })?;
-    Ok(sentences.join(" "))
+    Ok(out)
+}
+
+/// The clauses of a text with the plain stop that a voice knows for the end of each. Long ones are cut at a space
+/// without a stop.
+fn clauses(text: &str) -> Vec<(String, Option<char>)> {
+    let mut found = Vec::new();
+    let mut clause = String::new();
+    let mut length = 0;
+    let mut chars = text.chars().peekable();
+    let mut end = |clause: &mut String, stop: Option<char>| {
+        if clause.chars().any(char::is_alphanumeric) {
+            found.push((std::mem::take(clause), stop));
+        } else {
+            clause.clear();
+        }
+    };
+    while let Some(c) = chars.next() {
+        // A zero byte ends a C string; a line break makes espeak-rs start over.
+        let c = if c.is_control() { ' ' } else { c };
+        let at_end = chars.peek().is_none_or(|next| next.is_whitespace() || matches!(next, '"' | '\'' | ')' | '”' | '»'));
+        let stop = match c {
+            '.' | '…' if at_end => Some('.'),
+            '!' | ',' | ';' | ':' if at_end => Some(c),
+            '?' if at_end => Some('?'),
+            '。' | '।' | '۔' => Some('.'),
+            '？' | '؟' => Some('?'),
+            '！' => Some('!'),
+            '，' | '、' | '،' | '(' | ')' | '—' | '–' => Some(','),
+            '；' | '؛' => Some(';'),
+            '：' => Some(':'),
+            _ => None,
+        };
+        clause.push(if matches!(c, '(' | ')') { ' ' } else { c });
+        length += 1;
+        if stop.is_some() || (length > LONGEST_CLAUSE_CHARS && c.is_whitespace()) || length > 2 * LONGEST_CLAUSE_CHARS {
+            end(&mut clause, stop);
+            length = 0;
+        }
+    }
+    end(&mut clause, Some('.'));
+    found
 }
 
 #[cfg(test)]
@@ -72,7 +127,7 @@ mod tests {
 
     #[test]
     fn odd_text_leaves_the_next_sentence_alone() {
-        let good = ("It is on.", "ɪt ɪz ˈɔn.");
+        let good = ("It is on.", "ɪɾ ɪz ˈɔn.");
         check(good.0, good.1);
         for odd in [
             "",
@@ -91,6 +146,9 @@ mod tests {
             phonemes(odd, "en-us").expect("any text is taken");
             check(good.0, good.1);
         }
+        check("Hello, world! Is it on? Yes (it is).", "həlˈoʊ, wˈɜːld! ɪz ɪt ˈɔn? jˈɛs, ɪt ɪz.");
+        check("no stop", "nˈoʊ stˈɑːp.");
+        check("... ,", "");
         phonemes(&"word, ".repeat(700), "en-us").expect("4,900 characters");
         phonemes(&"x".repeat(4_000), "en-us").expect("a word of 4,000 letters");
         check(good.0, good.1);
@@ -99,7 +157,7 @@ mod tests {
     #[test]
     fn an_unknown_language_is_an_error_and_not_the_end() {
         assert!(matches!(phonemes("a", "xx-klingon"), Err(SpeechError::Phonemes { .. })));
-        check("It is on.", "ɪt ɪz ˈɔn.");
+        check("It is on.", "ɪɾ ɪz ˈɔn.");
     }
 
     #[test]

@@ -293,3 +293,82 @@ fn finished(mut samples: Vec<f32>, rate_hz: u32, volume: f32) -> Vec<f32> {
     whole.resize(whole.len() + count(TAIL_MS), 0.0);
     whole
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"audio":{"sample_rate":22050},"espeak":{"voice":"en-us"},"num_symbols":4,"num_speakers":2,
+        "speaker_id_map":{"amy":0,"joe":1},"phoneme_id_map":{"_":[0],"^":[1],"$":[2],"a":[3],"b":[99],"ch":[3],"ː":[3]}}"#;
+
+    fn file(json: &str) -> VoiceFile {
+        serde_json::from_str(json).expect("the test's own JSON")
+    }
+
+    #[test]
+    fn ids_without_a_row_and_long_names_are_left_out() {
+        let model = model_config(&file(GOOD)).expect("a good configuration");
+        let mut names: Vec<char> = model.phoneme_id_map.keys().copied().collect();
+        names.sort_unstable();
+        assert_eq!(names, ['$', '^', '_', 'a', 'ː']);
+        assert_eq!(sounds(&file(GOOD)), ['a', 'b']);
+    }
+
+    #[test]
+    fn a_damaged_configuration_says_what_is_wrong() {
+        let check = |from: &str, to: &str, expected: &str| {
+            let error = model_config(&file(&GOOD.replace(from, to))).err();
+            assert_eq!(error.as_deref(), Some(expected), "{from} -> {to}");
+        };
+        check("22050", "0", "a sample rate of 0 Hz");
+        check(r#""^":[1],"#, "", "phoneme_id_map has no usable \"^\"");
+        check(r#""^":[1]"#, r#""^":[-1]"#, "phoneme_id_map has no usable \"^\"");
+        check(
+            r#""num_symbols""#,
+            r#""inference":{"length_scale":0},"num_symbols""#,
+            "its inference scales are out of range",
+        );
+    }
+
+    #[test]
+    fn speakers_are_found_by_name_and_number() {
+        let check = |name: Option<&str>, expected: Option<Option<i64>>| {
+            assert_eq!(speaker(&file(GOOD), name).ok(), expected, "{name:?}");
+        };
+        check(None, Some(None));
+        check(Some(""), Some(None));
+        check(Some("joe"), Some(Some(1)));
+        check(Some("1"), Some(Some(1)));
+        check(Some("2"), None);
+        check(Some("bob"), None);
+    }
+
+    #[test]
+    fn sound_is_never_clipped_and_has_silence_and_ramps_at_both_ends() {
+        let loud = finished(vec![3.0; 2_205], 22_050, 1.0);
+        assert_eq!(loud.len(), 1_102 + 2_205 + 2_205);
+        assert!(loud.iter().all(|sample| sample.abs() <= LOUDEST + 1e-6));
+        let step = loud.windows(2).map(|two| (two[1] - two[0]).abs()).fold(0.0, f32::max);
+        assert!(step < 0.01, "a step of {step} would click");
+        let quiet = finished(vec![0.1; 2_205], 22_050, 0.5);
+        assert!((quiet[1_102 + 1_000] - 0.05).abs() < 1e-6);
+        assert!(finished(vec![f32::NAN, f32::INFINITY], 22_050, 1.0).iter().all(|sample| *sample == 0.0));
+        assert!(finished(Vec::new(), 22_050, 1.0).is_empty());
+    }
+
+    #[test]
+    fn missing_and_damaged_files_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("voice.onnx");
+        let config = VoiceConfig { path: path.clone(), speaker: None, speed: 1.0, volume: 1.0, threads: 1 };
+        let error = || Piper::open(&config).err().expect("this is no voice").to_string();
+        assert!(error().starts_with(&format!("voice file {}.json cannot be read", path.display())), "{}", error());
+        let json = json_path(&path);
+        for damaged in ["", "not json", "{}", "[1]", r#"{"audio":{"sample_rate":"x"}}"#] {
+            std::fs::write(&json, damaged).expect("a file");
+            assert!(error().contains("voice.onnx.json is damaged or no Piper voice: "), "{}", error());
+        }
+        std::fs::write(&json, GOOD).expect("a file");
+        assert!(error().starts_with(&format!("voice file {} cannot be read", path.display())), "{}", error());
+    }
+}
