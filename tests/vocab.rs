@@ -3,6 +3,7 @@
 //! Needs what `scripts/fetch-vocab` leaves in `.local/gemma4`; without it every test says SKIPPED and passes.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use hearth::dialogue::{Kind, Parameter, ReplyEvent, Stop, ToolSpec};
@@ -15,16 +16,24 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".local/gemma4")
 }
 
+/// Loaded once for all tests of this file.
 fn vocabulary() -> Option<Tokenizer> {
-    let path = folder().join("tokenizer.json");
-    if !path.exists() {
-        println!("SKIPPED: {} is not there; scripts/fetch-vocab makes it", path.display());
-        return None;
+    static WORDS: OnceLock<Option<Tokenizer>> = OnceLock::new();
+    let load = || {
+        let path = folder().join("tokenizer.json");
+        if !path.exists() {
+            return None;
+        }
+        let begin = Instant::now();
+        let words = Tokenizer::load(&path).expect("the file that scripts/fetch-vocab made");
+        println!("{} tokens loaded in {:?}", words.size(), begin.elapsed());
+        Some(words)
+    };
+    let words = WORDS.get_or_init(load).clone();
+    if words.is_none() {
+        println!("SKIPPED: {} has no tokenizer.json; scripts/fetch-vocab makes it", folder().display());
     }
-    let begin = Instant::now();
-    let words = Tokenizer::load(&path).expect("the file that scripts/fetch-vocab made");
-    println!("{} tokens loaded in {:?}", words.size(), begin.elapsed());
-    Some(words)
+    words
 }
 
 #[test]

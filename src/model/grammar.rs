@@ -94,7 +94,7 @@ pub struct Decoding {
 
 impl Decoding {
     /// The tokens that may come next, a bit each, one for every id of the tokenizer. At least one is set; once
-    /// [`Self::finished`], only the tokenizer's `<eos>`.
+    /// [`Self::finished`], only the tokenizer's `<eos>`. Logits may be wider: ids from `Tokenizer::size` on are never allowed.
     pub fn mask(&mut self) -> Result<SimpleVob, GrammarError> {
         self.matcher.compute_mask_or_eos().map_err(|e| GrammarError::Decoding(e.to_string()))
     }

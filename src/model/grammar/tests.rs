@@ -132,8 +132,23 @@ fn the_first_token_decides() {
     let mut allowed = Vec::new();
     grammar.start().mask().expect("a mask").iter_set_entries(|id| allowed.push(id as u32));
     assert_eq!(allowed, [special.tool_call_open, special.turn_close]);
+    // Every decoding goes its own way, a copy too.
+    let mut one = grammar.start();
+    one.accept(special.tool_call_open).expect("a call");
+    let mut copy = one.clone();
+    copy.accept(words.encode("call:")[0]).expect("a call");
+    assert!(grammar.start().mask().expect("a mask").is_allowed(special.turn_close));
+    assert!(one.mask().expect("a mask").is_allowed(words.encode("call:")[0]));
+    assert!(one.accept(special.turn_close).is_err());
     let none = Grammar::compile(&words, &[], Answers::StopOnly).expect("compiles");
     assert_eq!(none.start().forced(), [special.turn_close]);
+}
+
+#[test]
+fn a_grammar_may_move_to_the_inference_thread() {
+    fn moves<T: Send>() {}
+    moves::<Grammar>();
+    moves::<Decoding>();
 }
 
 #[test]
@@ -273,7 +288,7 @@ fn random_reply(grammar: &Grammar, rng: &mut TestRng) -> Vec<u32> {
     let mut reply = Vec::new();
     while !decoding.finished() {
         assert!(reply.len() < 20_000, "the reply does not end");
-        let forced = if rng.next_u32() % 2 == 0 { decoding.forced() } else { Vec::new() };
+        let forced = if rng.next_u32().is_multiple_of(2) { decoding.forced() } else { Vec::new() };
         let mut next = forced;
         if next.is_empty() {
             let mut allowed = Vec::new();

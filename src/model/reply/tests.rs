@@ -17,7 +17,7 @@ fn pieces(case: &str) -> Vec<Result<Vec<u8>, Mark>> {
     let mut out = Vec::new();
     let mut rest = case;
     while let Some(at) = rest.find(['«', '§']) {
-        out.push(Ok(rest[..at].as_bytes().to_vec()));
+        out.push(Ok(rest.as_bytes()[..at].to_vec()));
         rest = &rest[at..];
         if let Some(after) = rest.strip_prefix('§') {
             out.push(Err(Mark::Quote));
