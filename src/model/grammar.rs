@@ -1,91 +1,355 @@
-//! Stopgap grammar.
+//! What the model may write: Gemma's call syntax over the tools that there are, as a mask over tokens.
+//!
+//! ```text
+//! reply  = answer | calls                     the first token decides
+//! answer = [text] <turn|>                     text only if the model may phrase answers
+//! calls  = call+ <|tool_response>
+//! call   = <|tool_call> call:NAME{...} <tool_call|>
+//! ```
+//!
+//! Names, keys, listed values and numbers in range are as in the tool specs; keys are in order, required ones there. Every
+//! list, text and number of calls is bounded, so decoding ends. Pure: no I/O, no clock. A [`Grammar`] is compiled when the
+//! tools change, a [`Decoding`] started per reply. Both belong to the inference thread.
+
+use std::fmt::Write as _;
+
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::SimpleVob;
 use llguidance::{Matcher, ParserFactory};
-use thiserror::Error;
 
-use super::tokenizer::Tokenizer;
-use crate::dialogue::{Kind, ToolSpec};
+use crate::dialogue::{Kind, Parameter, ToolSpec};
+use crate::model::tokenizer::Tokenizer;
 
-/// Error.
-#[derive(Debug, Error)]
-#[error("grammar: {0}")]
-pub struct GrammarError(String);
+/// Calls in one reply.
+const MAX_CALLS: usize = 8;
+/// Items in a list.
+const MAX_ITEMS: usize = 8;
+/// Characters of a free text argument.
+const MAX_TEXT: usize = 200;
+/// Characters of a spoken answer: two minutes of speech.
+const MAX_ANSWER: usize = 2000;
+/// Decimal places of a number.
+const MAX_PLACES: usize = 2;
+/// Bounds of a number are cut to this: all of it can be said, and no digit is lost.
+const MAX_NUMBER: f64 = 1e12;
 
-/// Answers.
+/// Why there is no grammar, or no way on in it.
+#[derive(Debug, thiserror::Error)]
+pub enum GrammarError {
+    /// A tool cannot be written in the call syntax. Remedy: change the tool.
+    #[error("tool {tool}: {reason}")]
+    Tool {
+        /// Name of the tool.
+        tool: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The grammar could not be compiled.
+    #[error("the grammar of the tools does not compile: {0}")]
+    Compile(String),
+    /// A token that the mask did not allow, or a bound inside the matcher. The turn fails.
+    #[error("decoding under the grammar failed: {0}")]
+    Decoding(String),
+}
+
+/// What an answer without a call may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
-    /// None.
+    /// The stop token at once: the model does not phrase.
     StopOnly,
-    /// Text.
+    /// Words, then the stop token.
     Text,
 }
 
-/// Compiled.
+/// The compiled grammar of one set of tools.
 pub struct Grammar {
     start: Matcher,
 }
 
-/// Running.
-pub struct Decoding {
-    matcher: Matcher,
-    mask: SimpleVob,
+impl Grammar {
+    /// Compiles the grammar. Takes about a second with the vocabulary of Gemma 4, milliseconds with a small one.
+    pub fn compile(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Self, GrammarError> {
+        let lark = lark(words, tools, answers)?;
+        let wrong = |e: &dyn std::fmt::Display| GrammarError::Compile(e.to_string());
+        let mut factory = ParserFactory::new_simple(&words.env()).map_err(|e| wrong(&e))?;
+        factory.quiet();
+        let start = Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(lark)));
+        match start.get_error() {
+            None => Ok(Self { start }),
+            Some(error) => Err(wrong(&error)),
+        }
+    }
+
+    /// The start of a reply. Cheap; what one reply teaches the matcher speeds up the next.
+    pub fn start(&self) -> Decoding {
+        Decoding { matcher: self.start.clone() }
+    }
 }
 
-impl Grammar {
-    /// Compiles.
-    pub fn compile(tokenizer: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Self, GrammarError> {
-        let s = tokenizer.special();
-        let q = format!("<[{}]>", s.quote);
-        let mut lark = String::new();
-        let answer = if answers == Answers::Text { "TEXT " } else { "" };
-        lark.push_str(&format!("start: answer | call+ <[{}]>\nanswer: {answer}<[{}]>\n", s.tool_response_open, s.turn_close));
-        lark.push_str("TEXT: /(.|\\n)+/\n");
-        let names: Vec<String> = (0..tools.len()).map(|i| format!("tool{i}")).collect();
-        lark.push_str(&format!("call: <[{}]> \"call:\" ({}) <[{}]>\n", s.tool_call_open, names.join(" | "), s.tool_call_close));
-        for (i, tool) in tools.iter().enumerate() {
-            lark.push_str(&format!("tool{i}: \"{}{{\" t{i}f0 \"}}\"\n", tool.name));
-            let n = tool.parameters.len();
-            for (j, p) in tool.parameters.iter().enumerate() {
-                let value = match &p.kind {
-                    Kind::Choice(c) => {
-                        let c: Vec<String> = c.iter().map(|c| format!("\"{c}\"")).collect();
-                        format!("{q} ({}) {q}", c.join(" | "))
-                    }
-                    Kind::Integer { .. } => "/[0-9]{1,3}/".into(),
-                    other => return Err(GrammarError(format!("{other:?}"))),
-                };
-                let skip = |l: &str| if p.required { String::new() } else { format!(" | t{i}{l}{}", j + 1) };
-                lark.push_str(&format!("t{i}f{j}: \"{}:\" {value} t{i}n{}{}\n", p.name, j + 1, skip("f")));
-                lark.push_str(&format!("t{i}n{j}: \",{}:\" {value} t{i}n{}{}\n", p.name, j + 1, skip("n")));
-            }
-            lark.push_str(&format!("t{i}f{n}: \"\"\nt{i}n{n}: \"\"\n"));
-        }
-        let err = |e: anyhow::Error| GrammarError(format!("{e:#}"));
-        let mut factory = ParserFactory::new_simple(&tokenizer.env()).map_err(err)?;
-        factory.quiet();
-        let parser = factory.create_parser(TopLevelGrammar::from_lark(lark)).map_err(err)?;
-        Ok(Self { start: Matcher::new(Ok(parser)) })
-    }
-
-    /// Starts.
-    pub fn start(&self) -> Decoding {
-        Decoding { matcher: self.start.deep_clone(), mask: SimpleVob::new() }
-    }
+/// One reply on its way through the grammar.
+#[derive(Clone)]
+pub struct Decoding {
+    matcher: Matcher,
 }
 
 impl Decoding {
-    /// Mask.
-    pub fn mask(&mut self) -> Result<&[u32], GrammarError> {
-        self.mask = self.matcher.compute_mask().map_err(|e| GrammarError(e.to_string()))?;
-        Ok(self.mask.as_slice())
+    /// The tokens that may come next, a bit each, one for every id of the tokenizer. At least one is set; once
+    /// [`Self::finished`], only the tokenizer's `<eos>`. Logits may be wider: ids from `Tokenizer::size` on are never allowed.
+    pub fn mask(&mut self) -> Result<SimpleVob, GrammarError> {
+        self.matcher.compute_mask_or_eos().map_err(|e| GrammarError::Decoding(e.to_string()))
     }
-    /// Accept.
+
+    /// Goes on with a token that the mask allows.
     pub fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
-        self.matcher.consume_token(token).map_err(|e| GrammarError(e.to_string()))
+        self.matcher.consume_token(token).map_err(|e| GrammarError::Decoding(e.to_string()))
     }
-    /// Forced.
-    pub fn forced(&mut self) -> Result<Vec<u32>, GrammarError> {
-        Ok(self.matcher.consume_ff_tokens())
+
+    /// The tokens that must come next whatever the model wants, so that they can be fed in one step without asking it.
+    /// May be empty. They are not accepted yet.
+    pub fn forced(&mut self) -> Vec<u32> {
+        if self.finished() { Vec::new() } else { self.matcher.compute_ff_tokens() }
+    }
+
+    /// Is the reply complete, its stop token included?
+    pub fn finished(&self) -> bool {
+        self.matcher.is_stopped()
     }
 }
+
+/// The grammar in llguidance's dialect of Lark.
+fn lark(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<String, GrammarError> {
+    let special = words.special();
+    let mut writer = Writer { out: String::new(), rules: 0, quote: special.quote };
+    let answer = match answers {
+        Answers::StopOnly => format!("<[{}]>", special.turn_close),
+        Answers::Text => {
+            let text = writer.terminal(&format!("/(?s:.){{1,{MAX_ANSWER}}}/"));
+            format!("{text}? <[{}]>", special.turn_close)
+        }
+    };
+    let mut calls = Vec::new();
+    for (i, tool) in tools.iter().enumerate() {
+        let refuse = |reason: String| GrammarError::Tool { tool: tool.name.clone(), reason };
+        if !is_name(&tool.name) {
+            return Err(refuse("its name is not made of letters, digits and underscores".to_owned()));
+        }
+        if tools[..i].iter().any(|other| other.name == tool.name) {
+            return Err(refuse("there are two of this name".to_owned()));
+        }
+        let arguments = writer.arguments(&tool.parameters).map_err(refuse)?;
+        calls.push(format!("{} {arguments}", literal(&format!("call:{}{{", tool.name))));
+    }
+    if calls.is_empty() {
+        writer.named("start", &answer);
+    } else {
+        let (open, close) = (special.tool_call_open, special.tool_call_close);
+        let call = writer.rule(&format!("<[{open}]> ( {} ) <[{close}]>", calls.join(" | ")));
+        let stop = special.tool_response_open;
+        writer.named("start", &format!("{answer} | {call}{{1,{MAX_CALLS}}} <[{stop}]>"));
+    }
+    Ok(writer.out)
+}
+
+/// Writes rules and hands out their names.
+struct Writer {
+    out: String,
+    rules: usize,
+    quote: u32,
+}
+
+impl Writer {
+    fn named(&mut self, name: &str, body: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.out, "{name}: {body}");
+    }
+
+    fn rule(&mut self, body: &str) -> String {
+        self.rules += 1;
+        let name = format!("r{}", self.rules);
+        self.named(&name, body);
+        name
+    }
+
+    /// A rule that is one lexeme.
+    fn terminal(&mut self, body: &str) -> String {
+        self.rules += 1;
+        let name = format!("T{}", self.rules);
+        self.named(&name, body);
+        name
+    }
+
+    /// Everything between `{` and `}`, the latter included. From the last key to the first: what may follow a key is a rule
+    /// for "nothing written yet" and one for "something before".
+    fn arguments(&mut self, parameters: &[Parameter]) -> Result<String, String> {
+        let mut sorted: Vec<&Parameter> = parameters.iter().collect();
+        sorted.sort_by_key(|p| p.name.to_lowercase());
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(format!("the parameter {} is there twice", pair[0].name));
+        }
+        let mut first = literal("}");
+        let mut later = literal("}");
+        for parameter in sorted.into_iter().rev() {
+            if !is_name(&parameter.name) {
+                return Err(format!(
+                    "the parameter {:?} is not made of letters, digits and underscores",
+                    parameter.name
+                ));
+            }
+            let value = self.value(parameter)?;
+            let given = |comma: &str, rest: &str| {
+                let key = literal(&format!("{comma}{}:", parameter.name));
+                format!("{key} {value} {rest}")
+            };
+            let mut now_first = given("", &later);
+            let mut now_later = given(",", &later);
+            if !parameter.required {
+                now_first = format!("{now_first} | {first}");
+                now_later = format!("{now_later} | {later}");
+            }
+            first = self.rule(&now_first);
+            later = self.rule(&now_later);
+        }
+        Ok(first)
+    }
+
+    fn value(&mut self, parameter: &Parameter) -> Result<String, String> {
+        self.kind(&parameter.kind).map_err(|reason| format!("the parameter {}: {reason}", parameter.name))
+    }
+
+    fn kind(&mut self, kind: &Kind) -> Result<String, String> {
+        let quote = format!("<[{}]>", self.quote);
+        match kind {
+            Kind::Text => {
+                let text = self.terminal(&format!("/(?s:.){{1,{MAX_TEXT}}}/"));
+                Ok(format!("{quote} {text}? {quote}"))
+            }
+            Kind::Choice(values) => {
+                let full: Vec<String> = values.iter().filter(|v| !v.is_empty()).map(|v| literal(v)).collect();
+                if values.is_empty() {
+                    return Err("there is no value to choose from".to_owned());
+                }
+                if full.is_empty() {
+                    return Ok(format!("{quote} {quote}"));
+                }
+                let optional = if full.len() < values.len() { "?" } else { "" };
+                let choice = self.terminal(&full.join(" | "));
+                Ok(format!("{quote} {choice}{optional} {quote}"))
+            }
+            Kind::Integer { min, max } => self.number(integers(*min, *max)),
+            Kind::Number { min, max } => self.number(decimals(*min, *max)),
+            Kind::Bool => Ok(self.terminal("\"true\" | \"false\"")),
+            Kind::List(item) => {
+                let item = self.kind(item)?;
+                let item = self.rule(&item);
+                Ok(self.rule(&format!("\"[\" ( {item} ( \",\" {item} ){{0,{}}} )? \"]\"", MAX_ITEMS - 1)))
+            }
+            Kind::Object(parameters) => {
+                let arguments = self.arguments(parameters)?;
+                Ok(self.rule(&format!("\"{{\" {arguments}")))
+            }
+        }
+    }
+
+    fn number(&mut self, patterns: Vec<String>) -> Result<String, String> {
+        if patterns.is_empty() {
+            return Err("there is no number in its range".to_owned());
+        }
+        Ok(self.terminal(&format!("/{}/", patterns.join("|"))))
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// A Lark string is written like one of JSON.
+fn literal(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Patterns of all whole numbers from `min` to `max`, without leading zeros.
+fn integers(min: i64, max: i64) -> Vec<String> {
+    signed(i128::from(min), i128::from(max), 0)
+}
+
+/// Patterns of all numbers from `min` to `max` with up to [`MAX_PLACES`] decimal places.
+fn decimals(min: f64, max: f64) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for places in 0..=MAX_PLACES {
+        let scale = 10f64.powi(places as i32);
+        let bound = |x: f64| x.clamp(-MAX_NUMBER, MAX_NUMBER) * scale;
+        // NaN becomes 0: the range is empty or a point, never wider than asked for.
+        patterns.extend(signed(bound(min).ceil() as i128, bound(max).floor() as i128, places));
+    }
+    patterns
+}
+
+/// Patterns of the numbers from `min` to `max` in units of `10^-places`.
+fn signed(min: i128, max: i128, places: usize) -> Vec<String> {
+    let mut patterns = Vec::new();
+    if min < 0 && min <= max {
+        let least = if max < 0 { max.unsigned_abs() } else { 1 };
+        patterns.extend(magnitudes(least, min.unsigned_abs(), places).into_iter().map(|p| format!("-{p}")));
+    }
+    if max >= 0 && min <= max {
+        patterns.extend(magnitudes(min.max(0).unsigned_abs(), max.unsigned_abs(), places));
+    }
+    patterns
+}
+
+/// The same without sign: a pattern per number of digits, of which at least one stands before the point.
+fn magnitudes(min: u128, max: u128, places: usize) -> Vec<String> {
+    let mut patterns = Vec::new();
+    let mut width = places + 1;
+    let mut least = 0;
+    while least <= max {
+        let most = 10u128.pow(width as u32) - 1;
+        let (from, to) = (min.max(least), max.min(most));
+        if from <= to {
+            let digits = |n: u128| format!("{n:0width$}").into_bytes();
+            patterns.push(between(&digits(from), &digits(to), places));
+        }
+        least = most + 1;
+        width += 1;
+    }
+    patterns
+}
+
+/// Pattern of all digit strings from `from` to `to`, which are of one length; a point before the last `places` digits.
+fn between(from: &[u8], to: &[u8], places: usize) -> String {
+    let Some((&a, rest_from)) = from.split_first() else {
+        return String::new();
+    };
+    let Some((&b, rest_to)) = to.split_first() else {
+        return String::new();
+    };
+    let point = if places > 0 && from.len() == places { "\\." } else { "" };
+    let (zeros, nines) = (vec![b'0'; rest_from.len()], vec![b'9'; rest_from.len()]);
+    let (low_whole, high_whole) = (rest_from == zeros.as_slice(), rest_to == nines.as_slice());
+    let one = |from: u8, to: u8, rest: String| match from == to {
+        true => format!("{point}{}{rest}", char::from(from)),
+        false => format!("{point}[{}-{}]{rest}", char::from(from), char::from(to)),
+    };
+    if a == b {
+        return one(a, b, between(rest_from, rest_to, places));
+    }
+    let mut parts = Vec::new();
+    let (mut first, mut last) = (a, b);
+    if !low_whole {
+        parts.push(one(a, a, between(rest_from, &nines, places)));
+        first += 1;
+    }
+    if !high_whole {
+        last -= 1;
+    }
+    if first <= last {
+        parts.push(one(first, last, between(&zeros, &nines, places)));
+    }
+    if !high_whole {
+        parts.push(one(b, b, between(&zeros, rest_to, places)));
+    }
+    format!("({})", parts.join("|"))
+}
+
+#[cfg(test)]
+mod tests;

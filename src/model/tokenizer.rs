@@ -91,7 +91,8 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. Takes 2 s or so for the vocabulary of Gemma 4 (262,144 tokens), milliseconds for a small one.
+    /// Reads a `tokenizer.json`. Takes 2 to 3 s for the vocabulary of Gemma 4 (262,144 tokens), milliseconds for a
+    /// small one.
     pub fn load(path: &Path) -> Result<Self, TokenizerError> {
         let json =
             std::fs::read(path).map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })?;

@@ -417,6 +417,9 @@ impl Reader<'_> {
         if text.is_empty() {
             return Err("an argument has no value");
         }
+        if text.contains(' ') && !text.contains(char::is_alphabetic) {
+            return Err("several numbers where one belongs");
+        }
         Ok(text)
     }
 
