@@ -105,7 +105,7 @@ fn brightness() {
 #[test]
 fn what_is_not_there() {
     let steps = [
-        ("turn_on", json!({"kind": "light", "room": "garage"}), Refused, "I know of no garage here."),
+        ("turn_on", json!({"kind": "light", "room": "garage"}), Refused, "There is no light in the garage."),
         (
             "turn_on",
             json!({"kind": "lamp", "room": "kitchen"}),
@@ -177,5 +177,13 @@ fn a_home_from_its_tools() {
     let config = SimulatedConfig::from_tools(&tools);
     assert!(config.rooms.len() >= 5);
     assert_eq!(config.rooms["garage"], ["fan", "lamp", "light"]);
+    assert!(simulated_registry(&tools, &config, clock()).is_ok());
+}
+
+#[test]
+fn the_starters_tools_have_handlers() {
+    let tools = schema::parse(include_str!("../onnx/starter/tools.json")).unwrap();
+    let config = SimulatedConfig::from_tools(&tools);
+    assert_eq!(config.rooms["kitchen"], ["lamp", "light"]);
     assert!(simulated_registry(&tools, &config, clock()).is_ok());
 }

@@ -163,10 +163,7 @@ impl House {
             }
             Found::Ambiguous(devices) => return asked(tool, which(kind, &devices)),
             Found::Nothing(near) => return missing(tool, kind, room, &near),
-            Found::NoRoom => {
-                let room = room.unwrap_or_default();
-                return refused(tool, &format!("there is no room {room}"), format!("I know of no {room} here."));
-            }
+            Found::NoRoom => return missing(tool, kind, room, &[]),
         };
         let (indices, fixed): (Vec<usize>, Vec<usize>) =
             indices.into_iter().partition(|&index| matches!(wish, Wish::On | Wish::Off) || self.can_dim(index));

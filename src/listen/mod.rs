@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use serde::Deserialize;
+
 pub mod segment;
 pub mod vad;
 
@@ -12,7 +14,8 @@ use segment::{Frame, Segment, SegmentEvent, Segmenter};
 use vad::{FRAME, Vad};
 
 /// How utterances are cut. All times in ms.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ListenConfig {
     /// Kept from before the speech, so that no first consonant is lost.
     pub pre_roll_ms: u32,
