@@ -6,8 +6,8 @@
 //! Three conditions start one, measured with earshot 1.2 on 1,043 recordings of people and 251 of synthetic noise,
 //! clicks and hum: enough frames that are likely speech (clicks are short), a few that are surely speech (noise stays
 //! below 0.81 unless it is louder than -6 dB), and a level that moves (a hum with many harmonics looks like a vowel
-//! that never ends, but does not move by 1 dB). They miss 5 of the recordings, all words at the edge of hearing, and
-//! take 8 of the noises, most of them trains of ringing knocks.
+//! that never ends, but does not move by 1 dB). They miss one of the recordings, a word at the edge of hearing, and
+//! take 15 of the noises: twelve are trains of ringing knocks, three are noise near full scale.
 
 use std::collections::VecDeque;
 use std::ops::Range;
