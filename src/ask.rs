@@ -13,11 +13,14 @@ use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
-use crate::home::{self, Registry, schema};
+use crate::home::{HomeError, Registry, schema, simulated, timers};
 use crate::model::{Gemma, ModelError, Respond, Start};
-use crate::speech::{self, Piper, Splitter, Synthesize};
+use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
 use crate::telemetry::{Timeline, ms, timed};
 use crate::{listen, onnx};
+
+/// The tools of the starter, for a model folder that names none.
+const STARTER_TOOLS: &str = include_str!("../onnx/starter/tools.json");
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,8 +139,7 @@ impl Hearth {
     /// When one of them is missing or damaged.
     pub fn load(config: &Config) -> Result<Self, Failure> {
         onnx::init(&config.runtime.onnxruntime)?;
-        let specs = schema::load(&config.model.dir.join("tools.json")).map_err(home::HomeError::from)?;
-        let home = home::simulated_registry(specs, &config.home)?;
+        let home = home(config)?;
         let model = Gemma::load(config.model.clone(), &home.specs())?;
         Ok(Self { config: config.clone(), model, home, turns: 0 })
     }
@@ -204,7 +206,7 @@ impl Hearth {
     fn speak_for_a_deaf_reader(&self, question: Question, voice: &mut dyn Synthesize) -> Result<Question, Failure> {
         match question {
             Question::Text(text) if !self.model.folder().manifest.reads_text => {
-                let clip = resample::resample(&speech::speak(voice, &text)?, MODEL_RATE_HZ);
+                let clip = resample::resample(&speech::say(voice, &text)?, MODEL_RATE_HZ);
                 Ok(Question::from_samples(clip.samples, &self.config))
             }
             other => Ok(other),
@@ -267,7 +269,7 @@ impl<'a> Turn<'a> {
         Self {
             assistant,
             voice,
-            splitter: Splitter::default(),
+            splitter: Splitter::new(),
             commands: std::collections::VecDeque::new(),
             heard: true,
             actions: Vec::new(),
@@ -295,8 +297,7 @@ impl<'a> Turn<'a> {
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        let splitter = std::mem::take(&mut self.splitter);
-        splitter.finish().into_iter().try_for_each(|sentence| self.speak(&sentence))
+        self.splitter.finish().into_iter().try_for_each(|sentence| self.speak(&sentence))
     }
 
     fn speak(&mut self, sentence: &str) -> Result<(), Failure> {
@@ -324,6 +325,25 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// The home of the configuration, with the tools that the model folder names, or else those of the starter.
+///
+/// # Errors
+/// When the tools or the home contradict themselves.
+pub fn home(config: &Config) -> Result<Registry, HomeError> {
+    let path = config.model.dir.join("tools.json");
+    let tools = if path.exists() { schema::load(&path)? } else { schema::parse(STARTER_TOOLS)? };
+    Ok(simulated::simulated_registry(&tools, &config.home, timers::clock())?.0)
+}
+
+/// The voice of the configuration. ONNX Runtime must be open.
+///
+/// # Errors
+/// When the voice or espeak-ng's data is missing or damaged.
+pub fn voice(config: &Config) -> Result<Piper, SpeechError> {
+    speech::open_espeak(config.speech.espeak_data.as_deref())?;
+    Piper::open(&config.speech.voice())
+}
+
 /// Answers one question. Silence loads no model.
 ///
 /// # Errors
@@ -339,6 +359,6 @@ pub fn answer_one(config: &Config, question: Question) -> Result<Answer, Failure
         });
     }
     let mut hearth = Hearth::load(config)?;
-    let mut voice = Piper::load(&config.speech)?;
+    let mut voice = voice(config)?;
     hearth.answer(question, &mut voice)
 }

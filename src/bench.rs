@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::ask::Hearth;
+use crate::ask::{self, Hearth};
 use crate::audio::MODEL_RATE_HZ;
 use crate::cli::{Failure, INTERNAL};
 use crate::config::Config;
 use crate::dialogue::TurnId;
 use crate::model::features::{FeatureConfig, LogMel};
 use crate::model::{ModelError, Respond, Start};
-use crate::speech::{self, Piper};
+use crate::speech;
 use crate::telemetry::ms;
 
 /// Length of the test signal in seconds: an ordinary command.
@@ -131,11 +131,11 @@ fn time_turn(hearth: &mut Hearth, samples: &[f32], round: u64) -> Result<Turn, M
 }
 
 fn time_synthesis(config: &Config) -> Result<f64, Failure> {
-    let mut voice = Piper::load(&config.speech)?;
+    let mut voice = ask::voice(config)?;
     let sentence = "The light over the stove is on.";
-    speech::speak(&mut voice, sentence)?;
+    speech::say(&mut voice, sentence)?;
     let started = Instant::now();
-    let clip = speech::speak(&mut voice, sentence)?;
+    let clip = speech::say(&mut voice, sentence)?;
     Ok(clip.seconds() * 1000.0 / ms(started.elapsed()))
 }
 

@@ -1,14 +1,12 @@
 //! `hearth check`: looks at everything a turn needs and names every problem in one run.
 
-use std::path::Path;
-
+use crate::ask;
 use crate::cli::{CONFIG, Failure, UNAVAILABLE};
-use crate::config::Config;
-use crate::home::{self, schema};
+use crate::config::{Config, ConfigError};
 use crate::model::Gemma;
 use crate::model::manifest::Folder;
 use crate::onnx;
-use crate::speech::{self, Piper};
+use crate::speech;
 
 /// Collects findings and prints them as they come.
 #[derive(Debug, Default)]
@@ -49,9 +47,9 @@ impl Findings {
 ///
 /// # Errors
 /// When there was a problem: 78 when the configuration has one, else 69.
-pub fn run(path: Option<&Path>, full: bool, no_load: bool) -> Result<(), Failure> {
+pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Result<(), Failure> {
     let mut findings = Findings::default();
-    let config = findings.look("configuration", Config::read(path), |config| config.path.display().to_string());
+    let config = findings.look("configuration", config, |config| config.path.display().to_string());
     if let Some(config) = config {
         for problem in config.problems() {
             findings.problem("configuration", problem.into());
@@ -62,7 +60,7 @@ pub fn run(path: Option<&Path>, full: bool, no_load: bool) -> Result<(), Failure
         } else {
             findings.look("ONNX Runtime", onnx::init(&config.runtime.onnxruntime), |()| "opened".into())
         };
-        findings.look("voice", speech::voice_files(&config.speech), |language| format!("language {language}"));
+        voice_files(&mut findings, &config);
         if let (Some(folder), Some(()), false) = (folder, runtime, no_load) {
             parts(&mut findings, &config, &folder);
         }
@@ -92,6 +90,17 @@ fn model_files(findings: &mut Findings, config: &Config, full: bool) -> Option<F
     Some(folder)
 }
 
+fn voice_files(findings: &mut Findings, config: &Config) {
+    let graph = config.speech.voice.clone();
+    let mut description = graph.clone().into_os_string();
+    description.push(".json");
+    for path in [graph, description.into()] {
+        let read = std::fs::File::open(&path);
+        let read = read.map_err(|e| Failure::new(UNAVAILABLE, format!("voice file {}: {e}", path.display())));
+        findings.look("voice file", read, |_| path.display().to_string());
+    }
+}
+
 /// A model with a closed list of rooms and kinds cannot know other names.
 fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
     let vocabulary = &folder.manifest.vocabulary;
@@ -108,13 +117,15 @@ fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
 }
 
 fn parts(findings: &mut Findings, config: &Config, folder: &Folder) {
-    let specs = schema::load(&config.model.dir.join("tools.json")).map_err(home::HomeError::from);
-    let registry = specs.and_then(|specs| home::simulated_registry(specs, &config.home));
-    let registry = findings.look("home", registry, |registry| format!("{} tools", registry.specs().len()));
+    let registry = findings.look("home", ask::home(config), |registry| format!("{} tools", registry.specs().len()));
     if let Some(registry) = registry {
         let model = Gemma::load(config.model.clone(), &registry.specs());
         findings.look("model", model, |_| format!("{} graphs opened, contract holds", folder.manifest.parts.len()));
     }
-    let spoken = Piper::load(&config.speech).and_then(|mut voice| speech::speak(&mut voice, "Ready."));
-    findings.look("speech", spoken, |clip| format!("{:.1} s synthesised", clip.seconds()));
+    let mut language = String::new();
+    let spoken = ask::voice(config).and_then(|mut voice| {
+        voice.language().clone_into(&mut language);
+        speech::say(&mut voice, "Ready.")
+    });
+    findings.look("speech", spoken, |clip| format!("{language}, {:.1} s synthesised", clip.seconds()));
 }

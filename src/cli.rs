@@ -21,6 +21,9 @@ pub struct Args {
     /// Configuration file [default: $HEARTH_CONFIG, ./config.toml, ~/.config/hearth/config.toml, /etc/hearth/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Model folder, instead of the configured one
+    #[arg(long, global = true, value_name = "DIR")]
+    model: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -175,31 +178,37 @@ impl Args {
     /// # Errors
     /// A [`Failure`] with its exit code.
     pub fn run(self) -> Result<(), Failure> {
-        let config = self.config.as_deref();
+        let with_model = |mut config: Config| {
+            config.model.dir = self.model.unwrap_or(config.model.dir);
+            config
+        };
+        if let Verb::Check { full, no_load } = self.verb {
+            return check::run(Config::read(self.config.as_deref()).map(with_model), full, no_load);
+        }
+        let config = with_model(Config::load(self.config.as_deref())?);
         match self.verb {
-            Verb::Ask { file, text, out, json } => ask(config, file.as_deref(), text, out.as_deref(), json),
-            Verb::Say { text, out } => say(config, &text, out.as_deref()),
-            Verb::Check { full, no_load } => check::run(config, full, no_load),
-            Verb::Bench { json } => bench::run(&Config::load(config)?, json),
-            Verb::Eval { dir, json } => evaluate(config, &dir, json),
-            Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&Config::load(config)?, &dir),
+            Verb::Ask { file, text, out, json } => ask(&config, file.as_deref(), text, out.as_deref(), json),
+            Verb::Say { text, out } => say(&config, &text, out.as_deref()),
+            Verb::Check { full, no_load } => check::run(Ok(config), full, no_load),
+            Verb::Bench { json } => bench::run(&config, json),
+            Verb::Eval { dir, json } => evaluate(&config, &dir, json),
+            Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config, &dir),
         }
     }
 }
 
 fn ask(
-    config: Option<&Path>,
+    config: &Config,
     file: Option<&Path>,
     text: Option<String>,
     out: Option<&Path>,
     json: bool,
 ) -> Result<(), Failure> {
-    let config = Config::load(config)?;
     let question = match (file, text) {
-        (Some(file), _) => Question::heard(file, &config)?,
+        (Some(file), _) => Question::heard(file, config)?,
         (None, text) => Question::Text(text.unwrap_or_default()),
     };
-    let answer = ask::answer_one(&config, question)?;
+    let answer = ask::answer_one(config, question)?;
     let played = deliver(&answer.reply, out);
     if json {
         println!("{}", serde_json::to_string(&answer).map_err(|e| Failure::new(INTERNAL, e))?);
@@ -209,11 +218,10 @@ fn ask(
     played
 }
 
-fn say(config: Option<&Path>, text: &str, out: Option<&Path>) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
     crate::onnx::init(&config.runtime.onnxruntime)?;
-    let mut voice = speech::Piper::load(&config.speech)?;
-    let clip = speech::speak(&mut voice, text)?;
+    let mut voice = speech::ask::voice(config)?;
+    let clip = speech::say(&mut voice, text)?;
     deliver(&clip, out)
 }
 
@@ -230,10 +238,9 @@ fn deliver(clip: &crate::audio::Clip, out: Option<&Path>) -> Result<(), Failure>
     played.map_err(|error| Failure::new(UNAVAILABLE, format!("{error}; --out FILE writes the sound instead")))
 }
 
-fn evaluate(config: Option<&Path>, dir: &Path, json: bool) -> Result<(), Failure> {
-    let config = Config::load(config)?;
+fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
     let labels = eval::Labels::read(dir).map_err(|e| Failure::new(UNREADABLE, e))?;
-    let mut hearth = Hearth::load(&config)?;
+    let mut hearth = Hearth::load(config)?;
     let report = eval::run(&labels, |path| hearth.calls_for(path).map_err(|e| e.to_string()));
     if json {
         println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(INTERNAL, e))?);

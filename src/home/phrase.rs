@@ -118,6 +118,7 @@ pub fn duration_before_noun(length: Duration) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -58,6 +58,8 @@ pub struct Gemma {
     config: ModelConfig,
     tokenizer: Tokenizer,
     grammar: Grammar,
+    /// Tokens that end a reply.
+    stops: Vec<u32>,
     features: FeatureConfig,
     encoder: Encoder,
     embedder: Embedder,
@@ -110,7 +112,7 @@ struct Draft {
     tokens: usize,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
-    ended: bool,
+    ended: Option<Stop>,
 }
 
 impl Gemma {
@@ -132,11 +134,13 @@ impl Gemma {
         let embedder = Embedder::open(&folder, options, &interrupt)?;
         let decoder = Decoder::open(&folder, options)?;
         let features = read_features(&config)?;
+        let stops = read_stops(&config, &tokenizer)?;
         let mut gemma = Self {
             folder,
             config,
             tokenizer,
             grammar,
+            stops,
             features,
             encoder,
             embedder,
@@ -173,9 +177,8 @@ impl Gemma {
 
     fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
         let declared = self.folder.manifest.declares_tools;
-        let text = if declared { prompt::prefix(&self.config.system, tools) } else { prompt::prefix("", &[]) };
-        let ids = self.tokenizer.encode(&text)?;
-        let rows = self.embedder.embed(&ids, &self.interrupt)?;
+        let (system, tools) = if declared { (self.config.system.as_str(), tools) } else { ("", &[][..]) };
+        let rows = self.embed(&prompt::prefix(system, tools, false))?;
         self.decoder.prefill(&rows, &self.interrupt)?;
         self.prefix_rows = self.decoder.len();
         self.settled_rows = self.prefix_rows;
@@ -188,7 +191,7 @@ impl Gemma {
     }
 
     fn embed(&mut self, text: &str) -> Result<Rows, ModelError> {
-        let ids = self.tokenizer.encode(text)?;
+        let ids = self.tokenizer.encode(text);
         self.embedder.embed(&ids, &self.interrupt)
     }
 
@@ -198,7 +201,7 @@ impl Gemma {
         match &turn.input {
             Input::Nothing => Err(ModelError::OutOfOrder("nothing was heard")),
             Input::Text(text) => {
-                let text = format!("{}{}", prompt::user_text(text), prompt::GENERATE);
+                let text = prompt::user(&[prompt::Part::Text(text)]) + prompt::GENERATE;
                 let mut prefill_ms = 0.0;
                 let logits = timed(&mut prefill_ms, || {
                     let rows = self.embed(&text)?;
@@ -212,7 +215,7 @@ impl Gemma {
     }
 
     fn close_audio(&mut self) -> Result<Vec<f32>, ModelError> {
-        let closers = self.embed(prompt::AUDIO_CLOSE)?;
+        let closers = self.embed(prompt::AUDIO_TAIL)?;
         let Some(Turn { input: Input::Audio(audio), .. }) = &mut self.turn else {
             return Err(ModelError::OutOfOrder("nothing was heard"));
         };
@@ -240,13 +243,13 @@ impl Gemma {
             logits,
             tokens: 0,
             unfed: Vec::new(),
-            ended: false,
+            ended: None,
         }
     }
 
     /// One token, and those that the grammar forces after it. True while there is more.
     fn decode(&mut self, draft: &mut Draft) -> Result<bool, ModelError> {
-        if draft.ended {
+        if draft.ended.is_some() {
             return Ok(false);
         }
         if self.interrupt.is_raised() {
@@ -260,7 +263,7 @@ impl Gemma {
         let pick = draft.sampler.pick(&draft.logits, Some(draft.grammar.mask()?)).ok_or(ModelError::NoToken)?;
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
-        if self.tokenizer.stop(pick.token).is_none() {
+        if self.stop(pick.token).is_none() {
             chosen.extend(draft.grammar.forced()?);
         }
         self.timeline.forced_tokens += chosen.len() - 1;
@@ -268,7 +271,7 @@ impl Gemma {
             draft.unfed.push(token);
             draft.tokens += 1;
             self.timeline.tokens += 1;
-            let stop = match self.tokenizer.stop(token) {
+            let stop = match self.stop(token) {
                 Some(stop) => Some(stop),
                 None => {
                     draft.events.extend(draft.parser.push(token));
@@ -278,7 +281,7 @@ impl Gemma {
             };
             if let Some(stop) = stop {
                 draft.events.extend(draft.parser.finish(stop));
-                draft.ended = true;
+                draft.ended = Some(stop);
                 return Ok(false);
             }
         }
@@ -308,6 +311,14 @@ impl Gemma {
         result
     }
 
+    /// What it means when the model writes that token, if it ends the reply.
+    fn stop(&self, token: u32) -> Option<Stop> {
+        let ends = self.stops.contains(&token);
+        ends.then(|| {
+            if token == self.tokenizer.special().tool_response_open { Stop::AwaitsTools } else { Stop::EndOfTurn }
+        })
+    }
+
     fn take_draft(&mut self) -> Result<Draft, ModelError> {
         let draft = self.turn.as_mut().and_then(|turn| turn.draft.take());
         draft.ok_or(ModelError::OutOfOrder("no draft stands"))
@@ -319,6 +330,34 @@ fn read_features(config: &ModelConfig) -> Result<FeatureConfig, ModelError> {
     let fail = |reason: String| ModelError::Description { path: path.clone(), reason };
     let text = std::fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
     FeatureConfig::parse(&text).map_err(fail)
+}
+
+/// `eos_token_id` of generation_config.json, and the two tokens that end a reply by Gemma's template.
+fn read_stops(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Vec<u32>, ModelError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ids {
+        One(u32),
+        Many(Vec<u32>),
+    }
+    #[derive(Deserialize)]
+    struct Generation {
+        eos_token_id: Option<Ids>,
+    }
+    let path = config.dir.join("generation_config.json");
+    let special = tokenizer.special();
+    let mut stops = vec![special.turn_close, special.tool_response_open];
+    // The file is optional, as in transformers.
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let read: Generation =
+            serde_json::from_str(&text).map_err(|error| ModelError::Description { path, reason: error.to_string() })?;
+        match read.eos_token_id {
+            Some(Ids::One(id)) => stops.push(id),
+            Some(Ids::Many(ids)) => stops.extend(ids),
+            None => {}
+        }
+    }
+    Ok(stops)
 }
 
 impl Respond for Gemma {
@@ -338,7 +377,7 @@ impl Respond for Gemma {
     fn hear(&mut self, samples: &[f32]) -> Result<(), ModelError> {
         let turn = self.turn.as_mut().ok_or(ModelError::OutOfOrder("no turn was begun"))?;
         if let Input::Nothing = turn.input {
-            let ids = self.tokenizer.encode(prompt::AUDIO_OPEN)?;
+            let ids = self.tokenizer.encode(prompt::AUDIO_HEAD);
             let rows = self.embedder.embed(&ids, &self.interrupt)?;
             timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))?;
             let start = self.decoder.len();
@@ -413,8 +452,7 @@ impl Respond for Gemma {
 
     fn answer(&mut self, results: &[ToolResult], emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
         let mut last = self.take_draft()?;
-        let text = prompt::tool_responses(results);
-        last.unfed.extend(self.tokenizer.encode(&text)?);
+        last.unfed.extend(self.tokenizer.encode(&prompt::responses(results, last.ended == Some(Stop::AwaitsTools))));
         let rows = self.embedder.embed(&last.unfed, &self.interrupt)?;
         let logits = timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))?;
         let draft = self.start_draft(logits);
@@ -422,11 +460,17 @@ impl Respond for Gemma {
     }
 
     fn settle(&mut self, results: &[ToolResult], said: &str) -> Result<(), ModelError> {
-        let draft = self.turn.take().and_then(|turn| turn.draft);
-        let Some(mut draft) = draft.filter(|draft| draft.ended && self.folder.manifest.history) else {
+        let draft = self.turn.take().and_then(|turn| turn.draft).filter(|_| self.folder.manifest.history);
+        let (Some(mut draft), text) = (match draft {
+            Some(draft) if draft.ended == Some(Stop::AwaitsTools) => {
+                (Some(draft), prompt::responses(results, true) + &prompt::said(said))
+            }
+            Some(draft) if draft.ended == Some(Stop::EndOfTurn) => (Some(draft), prompt::AFTER_STOP.to_owned()),
+            _ => (None, String::new()),
+        }) else {
             return self.decoder.rewind(self.settled_rows);
         };
-        draft.unfed.extend(self.tokenizer.encode(&prompt::settle(results, said))?);
+        draft.unfed.extend(self.tokenizer.encode(&text));
         let rows = self.embedder.embed(&draft.unfed, &self.interrupt)?;
         match self.decoder.prefill(&rows, &self.interrupt) {
             Ok(()) => {

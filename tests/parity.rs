@@ -1,0 +1,347 @@
+//! The runtime against `transformers`: the same numbers on small random models that keep every feature of Gemma 4 E4B.
+//!
+//! `scripts/setup` builds the model folders under `target/fixtures`; the goldens were made by the command named in them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+
+use hearth::model::decoder::Decoder;
+use hearth::model::encoder::{Embedder, Encoder, Rows};
+use hearth::model::features::{self, BINS, FeatureConfig, LogMel};
+use hearth::model::manifest::Folder;
+use hearth::model::tokenizer::Tokenizer;
+use hearth::onnx::{self, Interrupt, Options};
+use serde_json::Value;
+
+/// The largest error between goldens and fp32 graphs, relative to the largest golden number.
+const LIMIT: f32 = 1e-4;
+const OPTIONS: Options = Options { threads: 2, spin: true };
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn golden(name: &str) -> Value {
+    let path = root().join("tests/fixtures/goldens").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).expect("the golden is in the repository")).expect("it is JSON")
+}
+
+fn numbers(value: &Value) -> Vec<f32> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(numbers).collect(),
+        number => vec![number.as_f64().expect("a number") as f32],
+    }
+}
+
+/// The test signal of the goldens: sums of sines and noise of a linear congruential generator (see `made_with.signal`).
+fn signal(spec: &Value) -> Vec<f32> {
+    let n = spec["samples"].as_u64().expect("a length") as usize;
+    let gate = spec["gate_samples"].as_u64().unwrap_or(0) as usize;
+    let noise = spec["noise"].as_f64().unwrap_or(0.0);
+    let mut state = spec["seed"].as_u64().unwrap_or(1) as u32;
+    let pair = |pair: &Value| (pair[0].as_f64().expect("a frequency"), pair[1].as_f64().expect("an amplitude"));
+    let sines: Vec<(f64, f64)> =
+        spec.get("sines").and_then(Value::as_array).map_or(Vec::new(), |pairs| pairs.iter().map(pair).collect());
+    let mut samples = Vec::with_capacity(n);
+    for i in 0..n {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let u = f64::from(state >> 8) / f64::from(1 << 23) - 1.0;
+        let tones: f64 = sines.iter().map(|(f, a)| a * (std::f64::consts::TAU * f * i as f64 / 16_000.0).sin()).sum();
+        let silent = gate > 0 && (i / gate) % 2 == 1;
+        samples.push(if silent { 0.0 } else { (tones + noise * u) as f32 });
+    }
+    samples
+}
+
+fn error(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    found.iter().zip(expected).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / largest
+}
+
+/// Everything that is open of one folder.
+struct Model {
+    folder: Folder,
+    features: FeatureConfig,
+    encoder: Encoder,
+    embedder: Embedder,
+    decoder: Decoder,
+    interrupt: Arc<Interrupt>,
+}
+
+impl Model {
+    fn open(name: &str) -> Self {
+        static RUNTIME: Once = Once::new();
+        RUNTIME.call_once(|| {
+            onnx::init(&root().join(".local/lib/libonnxruntime.so")).expect("scripts/setup installs ONNX Runtime");
+        });
+        let dir = root().join("target/fixtures").join(name);
+        let folder = Folder::read(&dir).expect("scripts/setup builds the fixtures");
+        let interrupt = Arc::new(Interrupt::new().expect("run options can be made"));
+        let description = std::fs::read_to_string(dir.join("processor_config.json")).expect("it is in the folder");
+        Self {
+            features: FeatureConfig::parse(&description).expect("it is well-formed"),
+            encoder: Encoder::open(&folder, BINS, OPTIONS).expect("the encoder opens"),
+            embedder: Embedder::open(&folder, OPTIONS, &interrupt).expect("the embedding opens"),
+            decoder: Decoder::open(&folder, OPTIONS).expect("the decoder opens"),
+            folder,
+            interrupt,
+        }
+    }
+
+    fn audio_rows(&mut self, samples: &[f32]) -> Vec<f32> {
+        let mut frames = Vec::new();
+        LogMel::new(self.features.clone()).push(samples, &mut frames);
+        self.encoder.encode(&frames, &self.interrupt).expect("the encoder runs")
+    }
+
+    fn text(&mut self, ids: &[u32]) -> Rows {
+        self.embedder.embed(ids, &self.interrupt).expect("the embedding runs")
+    }
+
+    fn step(&mut self, rows: &Rows) -> Vec<f32> {
+        self.decoder.step(rows, &self.interrupt).expect("the decoder runs")
+    }
+
+    fn prefill(&mut self, rows: &Rows) {
+        self.decoder.prefill(rows, &self.interrupt).expect("the decoder runs");
+    }
+
+    /// The golden prompt as rows, audio in place.
+    fn prompt(&mut self, golden: &Value) -> Rows {
+        let samples = signal(&golden["clip"]["signal"]);
+        let encoded = self.audio_rows(&samples);
+        let tokenizer = Tokenizer::load(&self.folder.dir.join("tokenizer.json")).expect("the tokenizer loads");
+        let piece = |name: &str| golden["prompt"][name].as_str().expect("a text").to_owned();
+        let head = tokenizer.encode(&piece("head")).expect("it encodes");
+        let tail = tokenizer.encode(&piece("tail")).expect("it encodes");
+        let audio = self.embedder.audio(&encoded);
+        let ids: Vec<u32> = numbers(&golden["prompt"]["ids"]).iter().map(|&id| id as u32).collect();
+        let place = self.folder.config.audio_token_id;
+        let ours: Vec<u32> =
+            head.iter().copied().chain(std::iter::repeat_n(place, audio.len)).chain(tail.iter().copied()).collect();
+        assert_eq!(ours, ids, "prompt ids");
+        let mut rows = self.text(&head);
+        rows.extend(&audio);
+        rows.extend(&self.text(&tail));
+        rows
+    }
+}
+
+fn slice(rows: &Rows, from: usize, to: usize) -> Rows {
+    let cut = |all: &[f32]| {
+        let width = all.len() / rows.len;
+        all[from * width..to * width].to_vec()
+    };
+    Rows { len: to - from, embeds: cut(&rows.embeds), per_layer: cut(&rows.per_layer) }
+}
+
+fn argmax(logits: &[f32]) -> u32 {
+    let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    best.expect("there are logits") as u32
+}
+
+#[test]
+fn features_equal_the_reference_extractor() {
+    let golden = golden("features.json");
+    let mut worst = 0.0_f32;
+    let mut check = |name: &str, case: &Value, config: FeatureConfig| {
+        let samples = signal(&case["signal"]);
+        let mut frames = Vec::new();
+        LogMel::new(config).push(&samples, &mut frames);
+        assert_eq!(frames.len() / BINS, case["valid_frames"].as_u64().expect("a count") as usize, "{name}");
+        assert_eq!(features::frames(samples.len()), frames.len() / BINS, "{name}");
+        for (at, row) in case["rows"].as_object().expect("rows by number") {
+            let at: usize = at.parse().expect("a number");
+            let found = &frames[at * BINS..(at + 1) * BINS];
+            let error = found.iter().zip(numbers(row)).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
+            worst = worst.max(error);
+            assert!(error <= 1e-4, "{name}, frame {at}: {error}");
+        }
+    };
+    for (name, case) in golden["cases"].as_object().expect("cases by name") {
+        check(name, case, FeatureConfig::default());
+    }
+    let normalised = FeatureConfig {
+        per_bin_mean: Some((0..BINS).map(|bin| -3.0 + bin as f32 / 64.0).collect()),
+        per_bin_stddev: Some((0..BINS).map(|bin| 1.0 + bin as f32 / 128.0).collect()),
+    };
+    check("normalised", &golden["normalised"], normalised);
+    println!("features: max abs error {worst:.1e}");
+}
+
+/// Audio rows, first logits and 40 greedy tokens against `transformers`.
+fn check_generation(name: &str, precision: &str, limit: f32) {
+    let golden = golden("tiny.json");
+    let expected = &golden[precision];
+    let mut model = Model::open(name);
+    let encoded = model.audio_rows(&signal(&golden["clip"]["signal"]));
+    let width = model.folder.config.text_config.hidden_size;
+    let known = numbers(&expected["audio_rows"]);
+    let audio_error = error(&encoded[..known.len().min(encoded.len())], &known);
+    assert_eq!(known.len() % width, 0);
+    let prompt = model.prompt(&golden);
+    let mut logits = model.step(&prompt);
+    let logit_error = error(&logits, &numbers(&expected["first_logits"]));
+    let ids: Vec<u32> = numbers(&expected["greedy_ids"]).iter().map(|&id| id as u32).collect();
+    let best = numbers(&expected["best_logits"]);
+    let mut worst_best = 0.0_f32;
+    for (&id, best) in ids.iter().zip(best) {
+        let token = argmax(&logits);
+        assert_eq!(token, id, "{name}");
+        worst_best = worst_best.max((logits[token as usize] - best).abs() / best.abs());
+        let row = model.text(&[token]);
+        logits = model.step(&row);
+    }
+    println!("{name}: audio rows {audio_error:.1e}, first logits {logit_error:.1e}, best logits {worst_best:.1e}");
+    assert!(audio_error <= limit && logit_error <= limit && worst_best <= limit);
+}
+
+#[test]
+fn generation_equals_transformers() {
+    for name in ["tiny-split-fp32", "tiny-merged-fp32", "tiny-merged-in-place", "lookalike-fp32"] {
+        check_generation(name, "fp32", LIMIT);
+    }
+}
+
+#[test]
+fn generation_of_dequantised_weights_equals_transformers() {
+    // 4-bit weights at accuracy level 0 are multiplied in fp32, so they equal transformers on the dequantised weights.
+    let variants = ["q4", "no-position-ids", "no-keep", "masks", "sharded"].map(|name| format!("lookalike-{name}"));
+    for name in variants.iter().map(String::as_str).chain(["tiny-split-q4"]) {
+        check_generation(name, "q4b32a0", LIMIT);
+    }
+    // Half-precision keys and values.
+    check_generation("lookalike-kv-fp16", "q4b32a0", 2e-2);
+}
+
+/// Logits after prefilling in the given pieces equal those of one prefill, and a rewind leaves no trace.
+fn check_pieces(name: &str) {
+    let golden = golden("tiny.json");
+    let mut model = Model::open(name);
+    let prompt = model.prompt(&golden);
+    let whole = model.step(&prompt);
+    let n = prompt.len;
+    for cuts in [vec![1, 2, 3], vec![n - 1], vec![7, 20, 33], (1..n).collect()] {
+        model.decoder.rewind(0).expect("a rewind");
+        let mut from = 0;
+        for to in cuts {
+            model.prefill(&slice(&prompt, from, to));
+            from = to;
+        }
+        let logits = model.step(&slice(&prompt, from, n));
+        let error = error(&logits, &whole);
+        assert!(error <= LIMIT, "{name} in pieces: {error}");
+    }
+    // Something else in between, then back to row 20 and on.
+    model.decoder.rewind(20).expect("a rewind");
+    let other = model.text(&[5, 6, 7, 8, 9, 10]);
+    model.step(&other);
+    model.decoder.rewind(20).expect("a rewind");
+    let logits = model.step(&slice(&prompt, 20, n));
+    let error = error(&logits, &whole);
+    assert!(error <= LIMIT, "{name} after a rewind: {error}");
+}
+
+#[test]
+fn pieces_and_rewinds_equal_one_prefill() {
+    for name in ["tiny-split-fp32", "tiny-merged-fp32", "tiny-merged-in-place", "lookalike-fp32"] {
+        check_pieces(name);
+    }
+}
+
+#[test]
+fn the_context_is_bounded() {
+    for name in ["tiny-split-fp32", "tiny-merged-fp32"] {
+        let mut model = Model::open(name);
+        let limit = model.folder.manifest.max_context;
+        let row = model.text(&[5]);
+        let mut block = Rows::default();
+        (0..limit).for_each(|_| block.extend(&row));
+        model.prefill(&block);
+        assert_eq!(model.decoder.room(), 0);
+        let error = model.decoder.step(&row, &model.interrupt).expect_err("the context is full");
+        assert!(error.to_string().contains(&format!("do not fit the context of {limit}")), "{error}");
+        assert_eq!(model.decoder.len(), limit);
+    }
+}
+
+#[test]
+fn an_interrupted_run_leaves_the_context_as_it_was() {
+    for name in ["tiny-split-fp32", "tiny-merged-fp32"] {
+        let mut model = Model::open(name);
+        let prompt = model.prompt(&golden("tiny.json"));
+        let whole = model.step(&prompt);
+        model.decoder.rewind(10).expect("a rewind");
+        model.interrupt.raise();
+        let rest = slice(&prompt, 10, prompt.len);
+        assert!(model.decoder.step(&rest, &model.interrupt).is_err());
+        assert_eq!(model.decoder.len(), 10);
+        model.interrupt.clear();
+        assert!(error(&model.step(&rest), &whole) <= LIMIT);
+    }
+}
+
+/// A damaged copy of a fixture gives one line that names the file.
+fn check_damage(damage: impl Fn(&Path), expected: &str) {
+    let temp = tempfile::tempdir().expect("a folder");
+    let from = root().join("target/fixtures/tiny-split-q8");
+    copy(&from, temp.path());
+    damage(temp.path());
+    let options = OPTIONS;
+    Model::open("tiny-split-fp32");
+    let result = Folder::read(temp.path()).map_err(|e| e.to_string()).and_then(|folder| {
+        let wrong: Vec<String> =
+            folder.wrong_sizes().iter().chain(&folder.wrong_sums()).map(|e| e.to_string()).collect();
+        if let Some(first) = wrong.into_iter().next() {
+            return Err(first);
+        }
+        Decoder::open(&folder, options).map(|_| ()).map_err(|e| e.to_string())
+    });
+    let error = result.expect_err("the damage is noticed");
+    assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("the fixture") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target).expect("a folder");
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}
+
+#[test]
+fn damaged_folders_are_refused_in_one_line() {
+    let lower = |dir: &Path| dir.join("onnx/decoder_lower.onnx");
+    check_damage(|dir| std::fs::remove_file(lower(dir)).expect("it is there"), "decoder_lower.onnx: No such file");
+    check_damage(
+        |dir| {
+            let bytes = std::fs::read(lower(dir)).expect("it is there");
+            std::fs::write(lower(dir), &bytes[..bytes.len() / 2]).expect("it is written");
+        },
+        "truncated or changed",
+    );
+    check_damage(
+        |dir| {
+            let mut bytes = std::fs::read(lower(dir)).expect("it is there");
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            std::fs::write(lower(dir), bytes).expect("it is written");
+        },
+        "SHA-256",
+    );
+    check_damage(|dir| std::fs::write(dir.join("manifest.json"), "{").expect("it is written"), "manifest.json");
+    check_damage(|dir| std::fs::remove_file(dir.join("manifest.json")).expect("it is there"), "not a model folder");
+    check_damage(
+        |dir| {
+            std::fs::remove_file(dir.join("manifest.json")).expect("it is there");
+            std::fs::write(dir.join("genai_config.json"), "{}").expect("it is written");
+        },
+        "onnxruntime-genai",
+    );
+}
