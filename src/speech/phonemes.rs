@@ -93,7 +93,8 @@ fn clauses(text: &str) -> Vec<(String, Option<char>)> {
     while let Some(c) = chars.next() {
         // A zero byte ends a C string; a line break makes espeak-rs start over.
         let c = if c.is_control() { ' ' } else { c };
-        let at_end = chars.peek().is_none_or(|next| next.is_whitespace() || matches!(next, '"' | '\'' | ')' | '”' | '»'));
+        let at_end =
+            chars.peek().is_none_or(|next| next.is_whitespace() || matches!(next, '"' | '\'' | ')' | '”' | '»'));
         let stop = match c {
             '.' | '…' if at_end => Some('.'),
             '!' | ',' | ';' | ':' if at_end => Some(c),
