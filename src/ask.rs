@@ -50,9 +50,9 @@ impl Question {
     fn from_samples(samples: Vec<f32>, config: &Config) -> Self {
         let parts = listen::utterances(&samples, &config.listen);
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Self::Silence };
-        let limit = config.listen.max_s * MODEL_RATE_HZ as usize;
+        let limit = config.listen.max_ms as usize * (MODEL_RATE_HZ as usize / 1000);
         let end = last.end.min(first.start + limit);
-        let cut_at_s = (end < last.end).then_some(config.listen.max_s as f64);
+        let cut_at_s = (end < last.end).then_some(f64::from(config.listen.max_ms) / 1000.0);
         if let Some(limit_s) = cut_at_s {
             tracing::warn!(limit_s, "the recording is longer than the limit; the rest is not heard");
         }

@@ -1,5 +1,6 @@
 //! The command line: its types, what each subcommand prints, and the exit codes.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -8,6 +9,7 @@ use thiserror::Error;
 use crate::ask::{self, Hearth, Question};
 use crate::audio::wav::{self, AudioError};
 use crate::config::{Config, ConfigError};
+use crate::eval::EvalError;
 use crate::home::HomeError;
 use crate::model::ModelError;
 use crate::onnx::OnnxError;
@@ -161,6 +163,13 @@ impl From<SpeechError> for Failure {
     }
 }
 
+impl From<EvalError> for Failure {
+    fn from(error: EvalError) -> Self {
+        let code = if matches!(error, EvalError::BadLabels { .. }) { BAD_DATA } else { UNREADABLE };
+        Self::new(code, error)
+    }
+}
+
 impl From<HomeError> for Failure {
     fn from(error: HomeError) -> Self {
         Self::new(CONFIG, error)
@@ -220,7 +229,7 @@ fn ask(
 
 fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
     crate::onnx::init(&config.runtime.onnxruntime)?;
-    let mut voice = speech::ask::voice(config)?;
+    let mut voice = ask::voice(config)?;
     let clip = speech::say(&mut voice, text)?;
     deliver(&clip, out)
 }
@@ -239,9 +248,16 @@ fn deliver(clip: &crate::audio::Clip, out: Option<&Path>) -> Result<(), Failure>
 }
 
 fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
-    let labels = eval::Labels::read(dir).map_err(|e| Failure::new(UNREADABLE, e))?;
+    // Labels first: a mistake in them should not have to wait for the model.
+    eval::read_labels(dir)?;
     let mut hearth = Hearth::load(config)?;
-    let report = eval::run(&labels, |path| hearth.calls_for(path).map_err(|e| e.to_string()));
+    let watched = std::io::stderr().is_terminal();
+    let progress = |done: usize, all: usize| {
+        if watched {
+            eprint!("\r{done} of {all} clips{}", if done == all { "\n" } else { "" });
+        }
+    };
+    let report = eval::run(dir, |path| hearth.calls_for(path).map_err(|e| e.to_string()), progress)?;
     if json {
         println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(INTERNAL, e))?);
     } else {

@@ -148,7 +148,7 @@ impl Config {
     /// Every value that is out of range.
     pub fn problems(&self) -> Vec<ConfigError> {
         let (model, listen, speech) = (&self.model, &self.listen, &self.speech);
-        let checks: [(&'static str, String, bool, &'static str); 12] = [
+        let checks: [(&'static str, String, bool, &'static str); 11] = [
             ("model.threads", model.threads.to_string(), (1..=256).contains(&model.threads), "1 to 256"),
             ("model.max_tokens", model.max_tokens.to_string(), (8..=4096).contains(&model.max_tokens), "8 to 4096"),
             (
@@ -163,37 +163,21 @@ impl Config {
                 model.sample.top_p > 0.0 && model.sample.top_p <= 1.0,
                 "above 0, at most 1",
             ),
+            ("listen.pre_roll_ms", listen.pre_roll_ms.to_string(), listen.pre_roll_ms <= 3000, "0 to 3000"),
+            ("listen.post_roll_ms", listen.post_roll_ms.to_string(), listen.post_roll_ms <= 3000, "0 to 3000"),
             (
-                "listen.start_threshold",
-                listen.start_threshold.to_string(),
-                (0.0..=1.0).contains(&listen.start_threshold),
-                "0 to 1",
-            ),
-            (
-                "listen.stop_threshold",
-                listen.stop_threshold.to_string(),
-                (0.0..=listen.start_threshold).contains(&listen.stop_threshold),
-                "0 to start_threshold",
-            ),
-            (
-                "listen.min_speech_ms",
-                listen.min_speech_ms.to_string(),
-                (0..=2000).contains(&listen.min_speech_ms),
-                "0 to 2000",
-            ),
-            (
-                "listen.end_silence_ms",
-                listen.end_silence_ms.to_string(),
-                (100..=5000).contains(&listen.end_silence_ms),
+                "listen.silence_ms",
+                listen.silence_ms.to_string(),
+                (100..=5000).contains(&listen.silence_ms),
                 "100 to 5000",
             ),
+            ("listen.min_speech_ms", listen.min_speech_ms.to_string(), listen.min_speech_ms <= 512, "0 to 512"),
             (
-                "listen.pre_roll_ms",
-                listen.pre_roll_ms.to_string(),
-                (0..=3000).contains(&listen.pre_roll_ms),
-                "0 to 3000",
+                "listen.max_ms",
+                listen.max_ms.to_string(),
+                (1000..=30_000).contains(&listen.max_ms),
+                "1000 to 30000, the model's limit",
             ),
-            ("listen.max_s", listen.max_s.to_string(), (1..=30).contains(&listen.max_s), "1 to 30, the model's limit"),
             ("speech.speed", speech.speed.to_string(), (0.25..=4.0).contains(&speech.speed), "0.25 to 4"),
             ("speech.volume", speech.volume.to_string(), (0.0..=2.0).contains(&speech.volume), "0 to 2"),
         ];
@@ -252,8 +236,7 @@ mod tests {
         check("[modle]\n", "line 1: unknown field `modle`");
         check("[model]\nthreads = \"two\"\n", "line 2: invalid type");
         check("[model]\nthreads = 0\n", "`model.threads` is 0, should be 1 to 256");
-        check("[listen]\nmax_s = 60\n", "`listen.max_s` is 60, should be 1 to 30");
-        check("[listen]\nstop_threshold = 0.9\nstart_threshold = 0.5\n", "`listen.stop_threshold`");
+        check("[listen]\nmax_ms = 60000\n", "`listen.max_ms` is 60000, should be 1000 to 30000");
         check("nonsense", "line 1:");
     }
 

@@ -10,7 +10,7 @@ from .precision import parse_parts
 from .weights import RandomWeights
 
 SEED = 1
-MAX_CONTEXT = 256
+MAX_CONTEXT = 4096
 FLAGS = {"phrases": True, "history": True, "declares_tools": True, "reads_text": True}
 
 

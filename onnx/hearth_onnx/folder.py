@@ -87,10 +87,17 @@ def write_side_files(folder: Path, config: Config, copies: dict[str, Path]) -> N
 
 
 def fresh(folder: Path) -> Path:
-    """Empties what an earlier build left in ``folder`` (its graphs and manifest only)."""
-    shutil.rmtree(folder / "onnx", ignore_errors=True)
+    """Removes what an earlier build left in ``folder`` (its graphs and manifest only); raises
+    ``ValueError`` if ``folder/onnx`` holds anything else."""
+    graphs = folder / "onnx"
+    graphs.mkdir(parents=True, exist_ok=True)
+    old = list(graphs.iterdir())
+    for path in old:
+        if path.is_dir() or not path.suffix.startswith(".onnx"):
+            raise ValueError(f"{path} is no part of a model: choose another folder")
+    for path in old:
+        path.unlink()
     (folder / "manifest.json").unlink(missing_ok=True)
-    (folder / "onnx").mkdir(parents=True)
     return folder
 
 

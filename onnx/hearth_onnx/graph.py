@@ -20,7 +20,8 @@ MICROSOFT = "com.microsoft"
 EMBED_LIMIT_BYTES = 64 << 20
 """A graph whose weights stay under this is written as one file."""
 ALIGNMENT_BYTES = 4096
-ROWS_AT_ONCE = 8192
+VALUES_AT_ONCE = 1 << 24
+"""How much of a matrix is rounded at a time."""
 F32, F16, I64, I32, U8, BOOL = (
     ir.DataType.FLOAT,
     ir.DataType.FLOAT16,
@@ -125,13 +126,14 @@ class Graph:
         """Codes and scales of a matrix, a slice of rows at a time; the last one is kept,
         because both halves of a pair are asked for one after the other."""
         if self._last[0] != name:
+            step = max(1, VALUES_AT_ONCE // shape[1])
             parts = [
                 quantize_rows(
-                    self.weights.rows(name, shape, start, min(start + ROWS_AT_ONCE, shape[0])),
+                    self.weights.rows(name, shape, start, min(start + step, shape[0])),
                     precision.bits,
                     precision.block,
                 )
-                for start in range(0, shape[0], ROWS_AT_ONCE)
+                for start in range(0, shape[0], step)
             ]
             self._last = (name, tuple(np.concatenate(part) for part in zip(*parts)))
         return self._last[1]

@@ -6,9 +6,11 @@
 * in place on one buffer gives bit for bit what a growing past gives;
 * audio in whole chunks, cut anywhere, gives the same rows (the tower looks back only);
 * the per-layer rows at placeholders are those of the pad token;
+* a checkpoint folder (two shards, three dtypes) gives the graphs that its source gave;
 * every look-alike gives what the plain merged graph of its precision gives.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -16,8 +18,10 @@ import numpy as np
 import onnxruntime as ort
 
 from . import signals
-from .fixtures import MAX_CONTEXT, write_fixtures
+from .fixtures import MAX_CONTEXT, SEED, recipe, write_fixtures
+from .folder import fresh
 from .runner import Folder
+from .weights import HfCheckpoint, RandomWeights
 
 LOOSE = {"lookalike-kv-fp16": 5e-2}
 """Relative error allowed where the arithmetic itself differs; elsewhere :data:`STRICT`."""
@@ -37,6 +41,8 @@ def run() -> None:
             print(f"{'ok  ' if passed else 'FAIL'} {label}: {error:.1e}")
             if not passed:
                 failures.append(label)
+        if not _checkpoint_gives_same_graphs(Path(folder)):
+            failures.append("a checkpoint folder gives other graphs than its source")
     if failures:
         raise ValueError("self-test: " + "; ".join(failures))
 
@@ -187,3 +193,69 @@ def _lookalike_checks(folders: dict[str, Folder], prompt):
         mel = _features(100)
         mask = np.arange(100) < 93
         yield f"{name}: audio", folder.encode(mel, mask), twin.encode(mel, mask), STRICT
+
+
+class _Recorder(RandomWeights):
+    """Random weights that remember what was read, and are exact in f16 and bf16."""
+
+    def __init__(self, seed: int):
+        super().__init__(seed)
+        self.read: dict[str, tuple[int, ...]] = {}
+
+    def _values(self, name, shape, start, stop):
+        self.read[name] = tuple(shape)
+        bits = super()._values(name, shape, start, stop).view(np.uint32) & 0xFFFF0000
+        values = bits.astype(np.uint32).view(np.float32)
+        return values.astype(np.float16).astype(np.float32) if self.dtype(name) == "F16" else values
+
+    def dtype(self, name):
+        return ("F32", "F16", "BF16")[sum(name.encode()) % 3]
+
+    def stored(self, name) -> bytes:
+        """The tensor's bytes in a checkpoint."""
+        values = self.tensor(name, self.read[name])
+        if self.dtype(name) == "BF16":
+            return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+        return values.astype({"F32": np.float32, "F16": np.float16}[self.dtype(name)]).tobytes()
+
+
+def _write_shard(path: Path, source: _Recorder, names: list[str]) -> None:
+    """A safetensors file."""
+    header, data = {}, b""
+    for name in names:
+        piece = source.stored(name)
+        header[name] = {
+            "dtype": source.dtype(name),
+            "shape": source.read[name],
+            "data_offsets": [len(data), len(data) + len(piece)],
+        }
+        data += piece
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def _checkpoint_gives_same_graphs(folder: Path) -> bool:
+    """Writes a checkpoint of everything the graphs read, and builds from it."""
+    made = recipe("checkpoint", "decoder=q4b32a4,q8b32a4")
+    source = made.weights = _Recorder(SEED)
+    expected = _graph_bytes(made, fresh(folder / "from-source"))
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    names = sorted(source.read)
+    shards = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for file, part in shards.items():
+        _write_shard(checkpoint / file, source, part)
+    index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    made.weights = HfCheckpoint(checkpoint)
+    same = _graph_bytes(made, fresh(folder / "from-checkpoint")) == expected
+    print(f"{'ok  ' if same else 'FAIL'} checkpoint folder, {len(names)} tensors in two shards")
+    return same
+
+
+def _graph_bytes(made, folder: Path) -> list[bytes]:
+    files = []
+    for part, (graph, _) in made.graphs().items():
+        graph.save(folder / "onnx" / f"{part}.onnx")
+        files.append((folder / "onnx" / f"{part}.onnx").read_bytes())
+    return files

@@ -116,17 +116,16 @@ impl Registry {
 
     /// [`Registry::call`] for callers without a runtime. Blocks the thread for the deadline at most.
     ///
-    /// Must not be used inside a runtime; there, await [`Registry::call`].
+    /// Inside a runtime it fails every call; there, await [`Registry::call`].
     #[must_use]
     pub fn call_blocking(&self, call: &ToolCall) -> ToolResult {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        match runtime {
+        let broken = |error: String| failed(&call.name, &error, "Something went wrong, nothing was done.".to_owned());
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return broken("called from inside a runtime, which may not be blocked".to_owned());
+        }
+        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime.block_on(self.call(call)),
-            Err(error) => failed(
-                &call.name,
-                &format!("no runtime: {error}"),
-                "Something went wrong, nothing was done.".to_owned(),
-            ),
+            Err(error) => broken(format!("no runtime: {error}")),
         }
     }
 }
@@ -171,6 +170,7 @@ fn asked(tool: &str, question: String) -> ToolResult {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// Places that are no rooms: name, where a light of theirs hangs, where a lamp of theirs stands.
-const PLACES: [(&str, &str, &str); 34] = [
+const PLACES: [(&str, &str, &str); 35] = [
     ("armchair", "by", "by"),
     ("back door", "by", "by"),
     ("balcony", "on", "on"),
@@ -35,6 +35,7 @@ const PLACES: [(&str, &str, &str); 34] = [
     ("shelf", "over", "on"),
     ("sink", "over", "by"),
     ("sofa", "over", "by"),
+    ("stairs", "over", "by"),
     ("stove", "over", "by"),
     ("table", "over", "on"),
     ("terrace", "on", "on"),
@@ -60,10 +61,13 @@ pub fn thing(room: &str, kind: &str) -> String {
     }
 }
 
-/// Where something is: "in the kitchen", "over the stove".
+/// Where something is: "in the kitchen", "over the stove", "upstairs".
 #[must_use]
 pub fn at(room: &str, kind: &str) -> String {
-    place(room, kind).unwrap_or_else(|| format!("in the {room}"))
+    match room {
+        "upstairs" | "downstairs" | "outside" => room.to_owned(),
+        _ => place(room, kind).unwrap_or_else(|| format!("in the {room}")),
+    }
 }
 
 /// "one", "one or two", "one, two or three".
@@ -118,6 +122,7 @@ pub fn duration_before_noun(length: Duration) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -127,6 +132,7 @@ mod tests {
             assert_eq!((thing(room, kind).as_str(), at(room, kind).as_str()), expected);
         };
         check("kitchen", "light", ("kitchen light", "in the kitchen"));
+        check("upstairs", "lights", ("upstairs lights", "upstairs"));
         check("stove", "light", ("light over the stove", "over the stove"));
         check("Stove", "lamp", ("lamp by the stove", "by the stove"));
         check("desk", "lamp", ("lamp on the desk", "on the desk"));

@@ -95,13 +95,14 @@ pub fn by_place<'a>(devices: &'a [Device], kind: &str, room: Option<&str>, here:
         };
     }
     let mut hits = of_kind(&in_room, &kind);
-    if room.is_none() && hits.len() > 1 {
-        if let Some(here) = here.and_then(|here| room_named(devices, here)) {
-            let local: Vec<&Device> = devices.iter().filter(|device| device.room == here).collect();
-            let local = of_kind(&local, &kind);
-            if !local.is_empty() {
-                hits = local;
-            }
+    if room.is_none()
+        && hits.len() > 1
+        && let Some(here) = here.and_then(|here| room_named(devices, here))
+    {
+        let local: Vec<&Device> = devices.iter().filter(|device| device.room == here).collect();
+        let local = of_kind(&local, &kind);
+        if !local.is_empty() {
+            hits = local;
         }
     }
     if hits.is_empty() { Found::Nothing(alternatives(devices, &in_room, &kind, room)) } else { one_of(hits) }
@@ -234,6 +235,7 @@ fn near<'a>(devices: &'a [Device], folded: &str) -> Vec<&'a Device> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -396,6 +396,7 @@ fn whole(value: &Value) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 

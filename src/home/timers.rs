@@ -62,7 +62,7 @@ impl Timer {
 
     fn left(&self, now: Instant) -> String {
         let left = self.ends.saturating_duration_since(now);
-        if left.as_secs() < ROUND_FROM_S || left.as_millis() % 60_000 == 0 {
+        if left.as_secs() < ROUND_FROM_S || left.as_millis().is_multiple_of(60_000) {
             return duration(left);
         }
         let minutes = (left.as_secs() + 30) / 60;
@@ -378,6 +378,7 @@ impl Tool for TimerTool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 

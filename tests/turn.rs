@@ -1,0 +1,210 @@
+//! Whole turns of the model through its interface: drafts, resumes, rounds, history. On small random models, whose
+//! answers are chance but always well-formed.
+
+use std::path::PathBuf;
+use std::sync::Once;
+
+use hearth::dialogue::{Outcome, ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
+use hearth::home::schema;
+use hearth::model::generate::ModelConfig;
+use hearth::model::{Gemma, ModelError, Respond, Start};
+use hearth::onnx;
+use serde_json::Map;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tools() -> Vec<ToolSpec> {
+    schema::load(&root().join("onnx/starter/tools.json")).expect("the starter's tools load")
+}
+
+fn load(name: &str) -> Gemma {
+    static RUNTIME: Once = Once::new();
+    RUNTIME.call_once(|| {
+        onnx::init(&root().join(".local/lib/libonnxruntime.so")).expect("scripts/setup installs ONNX Runtime");
+    });
+    let config =
+        ModelConfig { dir: root().join("target/fixtures").join(name), max_tokens: 48, ..ModelConfig::default() };
+    Gemma::load(config, &tools()).expect("scripts/setup builds the fixtures")
+}
+
+/// A chirp that changes all the time, so that every row differs.
+fn sound(n: usize) -> Vec<f32> {
+    let sample = |i: usize| {
+        let t = i as f32 / 16_000.0;
+        0.4 * (std::f32::consts::TAU * (150.0 * t + 220.0 * t * t)).sin() * (7.0 * t).sin()
+    };
+    (0..n).map(sample).collect()
+}
+
+fn commit(model: &mut Gemma) -> Vec<ReplyEvent> {
+    let mut events = Vec::new();
+    model.commit(&mut |event| events.push(event)).expect("the model answers");
+    events
+}
+
+/// The batch case: everything is heard, then drafted and committed.
+fn batch(model: &mut Gemma, samples: &[f32], start: Start) -> Vec<ReplyEvent> {
+    model.begin(TurnId(1), start).expect("a turn begins");
+    model.hear(samples).expect("it is heard");
+    model.draft().expect("it drafts");
+    commit(model)
+}
+
+#[test]
+fn a_resumed_draft_equals_hearing_it_all_at_once() {
+    let mut model = load("tiny-split-fp32");
+    // No length is a multiple of a row (640 samples), but for two that are, and the shortest has no whole row.
+    for cuts in [vec![700, 16_123], vec![15_999, 16_000, 16_001, 20_480], vec![5_000, 9_999, 15_360, 31_313]] {
+        let all = sound(*cuts.last().expect("a length"));
+        let expected = batch(&mut model, &all, Start::Fresh);
+        model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
+        let mut from = 0;
+        for (i, &to) in cuts.iter().enumerate() {
+            model.hear(&all[from..to]).expect("it is heard");
+            from = to;
+            if i + 1 < cuts.len() {
+                model.draft().expect("it drafts");
+                for _ in 0..=i {
+                    model.advance().expect("it decodes");
+                }
+                // Part of what follows arrives while the draft stands.
+                let queued = (to + 333).min(cuts[i + 1]);
+                model.hear(&all[from..queued]).expect("it is queued");
+                from = queued;
+                model.resume().expect("it resumes");
+            }
+        }
+        model.draft().expect("it drafts");
+        assert_eq!(commit(&mut model), expected, "{cuts:?}");
+    }
+}
+
+#[test]
+fn a_committed_draft_drops_what_was_queued() {
+    let mut model = load("tiny-split-fp32");
+    let all = sound(20_000);
+    let expected = batch(&mut model, &all[..12_345], Start::Fresh);
+    model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
+    model.hear(&all[..12_345]).expect("it is heard");
+    model.draft().expect("it drafts");
+    while model.advance().expect("it decodes") {}
+    model.hear(&all[12_345..]).expect("it is queued");
+    assert_eq!(commit(&mut model), expected);
+}
+
+#[test]
+fn every_layout_answers_the_same() {
+    let samples = sound(30_001);
+    let answers: Vec<Vec<ReplyEvent>> = ["tiny-split-fp32", "tiny-merged-fp32", "tiny-merged-in-place"]
+        .iter()
+        .map(|name| batch(&mut load(name), &samples, Start::Fresh))
+        .collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[test]
+fn random_weights_give_valid_calls_or_none() {
+    let specs = tools();
+    let mut called = 0;
+    for name in ["tiny-split-q8", "tiny-split-q4", "lookalike-q4"] {
+        let mut model = load(name);
+        for n in [4_000, 9_001, 16_000, 27_183] {
+            let events = batch(&mut model, &sound(n), Start::Fresh);
+            assert!(matches!(events.last(), Some(ReplyEvent::End(_))), "{events:?}");
+            for event in &events {
+                match event {
+                    ReplyEvent::Call(call) => {
+                        let spec = specs.iter().find(|spec| spec.name == call.name).expect("a known tool");
+                        schema::check(spec, &call.arguments).expect("arguments that fit");
+                        called += 1;
+                    }
+                    // Only a reply that ran into its bound may hold half a call.
+                    ReplyEvent::Malformed { .. } => {
+                        assert_eq!(events.last(), Some(&ReplyEvent::End(Stop::TokenLimit)), "{events:?}");
+                    }
+                    ReplyEvent::Text(_) | ReplyEvent::End(_) => {}
+                }
+            }
+        }
+    }
+    println!("{called} calls");
+}
+
+#[test]
+fn a_settled_turn_is_known_to_the_next_and_a_cancelled_one_is_not() {
+    let mut model = load("tiny-split-fp32");
+    let (first, second) = (sound(11_111), sound(22_222));
+    let alone = batch(&mut model, &second, Start::Fresh);
+
+    batch(&mut model, &first, Start::Fresh);
+    model.cancel().expect("it is forgotten");
+    assert_eq!(batch(&mut model, &second, Start::Continue), alone);
+
+    // Unsettled: the next turn does not see it either.
+    batch(&mut model, &first, Start::Fresh);
+    assert_eq!(batch(&mut model, &second, Start::Continue), alone);
+
+    let settled = |model: &mut Gemma| {
+        let events = batch(model, &first, Start::Fresh);
+        let result = ToolResult { name: "turn_on".into(), outcome: Outcome::Done, content: Map::new(), say: None };
+        model.settle(&[result], "The light is on.").expect("it is settled");
+        events
+    };
+    let events = settled(&mut model);
+    let ended = matches!(events.last(), Some(ReplyEvent::End(Stop::EndOfTurn | Stop::AwaitsTools)));
+    let after = batch(&mut model, &second, Start::Continue);
+    // What ran into its bound is never remembered.
+    assert_eq!(after != alone, ended, "{events:?} {after:?}");
+    assert_eq!(batch(&mut model, &second, Start::Fresh), alone);
+    settled(&mut model);
+    assert_eq!(batch(&mut model, &second, Start::Continue), after, "the same history gives the same answer");
+}
+
+#[test]
+fn results_are_answered_in_the_same_turn() {
+    let mut model = load("tiny-split-fp32");
+    batch(&mut model, &sound(8_000), Start::Fresh);
+    let result = ToolResult { name: "turn_on".into(), outcome: Outcome::Failed, content: Map::new(), say: None };
+    let mut events = Vec::new();
+    model.answer(&[result], &mut |event| events.push(event)).expect("it goes on");
+    assert!(matches!(events.last(), Some(ReplyEvent::End(_))));
+}
+
+#[test]
+fn an_interrupt_ends_a_turn_and_the_next_one_works() {
+    let mut model = load("tiny-split-fp32");
+    let samples = sound(16_000);
+    let expected = batch(&mut model, &samples, Start::Fresh);
+    let interrupt = model.interrupt();
+    model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
+    model.hear(&samples).expect("it is heard");
+    model.draft().expect("it drafts");
+    interrupt.raise();
+    let mut events = Vec::new();
+    let error = model.commit(&mut |event| events.push(event)).expect_err("it is interrupted");
+    assert!(matches!(error, ModelError::Interrupted));
+    assert_eq!(events, [ReplyEvent::End(Stop::Cancelled)]);
+    interrupt.clear();
+    model.cancel().expect("it is forgotten");
+    assert_eq!(batch(&mut model, &samples, Start::Fresh), expected);
+}
+
+#[test]
+fn calls_out_of_order_are_errors_not_panics() {
+    let mut model = load("tiny-split-fp32");
+    let check = |result: Result<(), ModelError>| assert!(matches!(result, Err(ModelError::OutOfOrder(_))));
+    check(model.hear(&[0.0]));
+    check(model.draft());
+    check(model.resume());
+    check(model.commit(&mut |_| {}));
+    model.begin(TurnId(1), Start::Fresh).expect("a turn begins");
+    check(model.draft());
+    check(model.resume());
+    model.hear(&sound(1000)).expect("it is heard");
+    model.draft().expect("it drafts");
+    check(model.draft());
+    commit(&mut model);
+    check(model.resume());
+}
