@@ -39,10 +39,18 @@ impl Grammar {
         let q = format!("<[{}]>", s.quote);
         let mut lark = String::new();
         let answer = if answers == Answers::Text { "TEXT " } else { "" };
-        lark.push_str(&format!("start: answer | call+ <[{}]>\nanswer: {answer}<[{}]>\n", s.tool_response_open, s.turn_close));
+        lark.push_str(&format!(
+            "start: answer | call+ <[{}]>\nanswer: {answer}<[{}]>\n",
+            s.tool_response_open, s.turn_close
+        ));
         lark.push_str("TEXT: /(.|\\n)+/\n");
         let names: Vec<String> = (0..tools.len()).map(|i| format!("tool{i}")).collect();
-        lark.push_str(&format!("call: <[{}]> \"call:\" ({}) <[{}]>\n", s.tool_call_open, names.join(" | "), s.tool_call_close));
+        lark.push_str(&format!(
+            "call: <[{}]> \"call:\" ({}) <[{}]>\n",
+            s.tool_call_open,
+            names.join(" | "),
+            s.tool_call_close
+        ));
         for (i, tool) in tools.iter().enumerate() {
             lark.push_str(&format!("tool{i}: \"{}{{\" t{i}f0 \"}}\"\n", tool.name));
             let n = tool.parameters.len();
