@@ -28,10 +28,21 @@ fn audible_ms(clip: &Clip) -> usize {
     (last - first) * 1_000 / clip.rate_hz as usize
 }
 
+/// One test, since a voice takes a second to open.
 #[test]
-fn the_voice_says_anything_and_goes_on() {
+fn the_installed_voice_speaks() {
     let Some(config) = installed() else { return };
     let mut voice = Piper::open(&config).expect("the voice opens");
+    says_anything_and_goes_on(&mut voice);
+    one_word_has_silence_around_it_and_is_not_clipped(&mut voice);
+    a_long_text_is_said_sentence_by_sentence(&mut voice);
+    let slow = VoiceConfig { speed: 0.5, volume: 0.1, ..config };
+    let slow = Piper::open(&slow).expect("the voice opens").synthesize("It is on.").expect("a sentence");
+    assert!(audible_ms(&slow) > 700, "{} ms", audible_ms(&slow));
+    assert!(slow.samples.iter().all(|sample| sample.abs() < 0.15));
+}
+
+fn says_anything_and_goes_on(voice: &mut Piper) {
     assert_eq!((voice.language(), voice.rate_hz()), ("en_US", 22_050));
     let long = "It is 21.5 °C, and the lights in the kitchen are on. ".repeat(76);
     assert!(long.len() > 4_000);
@@ -45,16 +56,9 @@ fn the_voice_says_anything_and_goes_on() {
     for nothing in ["", "...", "👍", "\u{0}\u{FFFD}", "("] {
         assert!(voice.synthesize(nothing).expect("nothing is no error").samples.is_empty(), "{nothing:?}");
     }
-    let slow = VoiceConfig { speed: 0.5, volume: 0.1, ..config };
-    let slow = Piper::open(&slow).expect("the voice opens").synthesize("It is on.").expect("a sentence");
-    assert!(audible_ms(&slow) > 700, "{} ms", audible_ms(&slow));
-    assert!(slow.samples.iter().all(|sample| sample.abs() < 0.15));
 }
 
-#[test]
-fn one_word_has_silence_around_it_and_is_not_clipped() {
-    let Some(config) = installed() else { return };
-    let mut voice = Piper::open(&config).expect("the voice opens");
+fn one_word_has_silence_around_it_and_is_not_clipped(voice: &mut Piper) {
     for word in ["Done.", "Yes.", "No.", "OK.", "Stop."] {
         let clip = voice.synthesize(word).expect("a word");
         let rate = clip.rate_hz as usize;
@@ -66,12 +70,9 @@ fn one_word_has_silence_around_it_and_is_not_clipped() {
     }
 }
 
-#[test]
-fn a_long_text_is_said_sentence_by_sentence() {
-    let Some(config) = installed() else { return };
-    let mut voice = Piper::open(&config).expect("the voice opens");
-    let one = speech::say(&mut voice, "The kitchen light is on.").expect("a sentence");
-    let two = speech::say(&mut voice, "The kitchen light is on. The kitchen light is on.").expect("two");
+fn a_long_text_is_said_sentence_by_sentence(voice: &mut Piper) {
+    let one = speech::say(voice, "The kitchen light is on.").expect("a sentence");
+    let two = speech::say(voice, "The kitchen light is on. The kitchen light is on.").expect("two");
     assert!(two.seconds() > 1.6 * one.seconds(), "{} s and {} s", one.seconds(), two.seconds());
 }
 
