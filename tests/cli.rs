@@ -127,9 +127,8 @@ fn a_bad_onnx_runtime_is_named_and_does_not_hang() {
         }
         bytes
     };
-    let line = |name: &str| {
-        (format!("{}/libonnxruntime.so", root().join(".local/lib").display()), format!("$DIR/{name}"))
-    };
+    let line =
+        |name: &str| (format!("{}/libonnxruntime.so", root().join(".local/lib").display()), format!("$DIR/{name}"));
     for (name, bytes, expected) in [
         ("old.so", old, "too old"),
         ("cut.so", real[..real.len() / 3].to_vec(), "is truncated"),

@@ -22,8 +22,10 @@ use super::resample::resample;
 const DRAIN_MS: u64 = 150;
 /// Time for what was taken last to be heard.
 const LATENCY: Duration = Duration::from_millis(60);
-/// A device that takes no sample for so long is gone, whether or not it said so (field note C2).
+/// A device that takes no more samples for so long is gone, whether or not it said so (field note C2).
 const STALLED: Duration = Duration::from_secs(2);
+/// As long may the first sample take: PulseAudio's idle null sink and some ALSA devices need 2 s to wake up (measured).
+const ASLEEP: Duration = Duration::from_secs(5);
 /// How often the progress is looked at.
 const POLL: Duration = Duration::from_millis(5);
 /// Devices named in an error at most.
@@ -86,11 +88,7 @@ impl Speaker {
             None => host.default_output_device(),
             Some(name) => find(&host, name),
         };
-        let Some(device) = device else {
-            let names: Vec<String> = output_devices(&host).iter().map(|device| device.to_string()).take(MOST_NAMES).collect();
-            let present = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-            return Err(PlayError::NoDevice { wanted: name.map(String::from), present });
-        };
+        let device = device.ok_or_else(|| no_device(name, &host))?;
         let device_name = device.to_string();
         let failed = Arc::new(AtomicBool::new(false));
         let flag = failed.clone();
@@ -99,8 +97,10 @@ impl Speaker {
                 flag.store(true, Ordering::Release);
             }
         };
-        let unavailable =
-            |error: DeviceSinkError| PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) };
+        let unavailable = |error: DeviceSinkError| match is_absent(&error) {
+            true => no_device(name, &host),
+            false => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
+        };
         let mut sink = DeviceSinkBuilder::from_device(device)
             .map_err(unavailable)?
             .with_error_callback(on_error)
@@ -149,8 +149,8 @@ impl Play for Speaker {
                 last = (now, Instant::now());
             } else if self.failed.load(Ordering::Acquire) {
                 return Err(self.lost("the stream has ended".into()));
-            } else if last.1.elapsed() > STALLED {
-                return Err(self.lost(format!("it has taken no sound for {} s", STALLED.as_secs())));
+            } else if last.1.elapsed() > if now == 0 { ASLEEP } else { STALLED } {
+                return Err(self.lost(format!("it has taken no sound for {} s", last.1.elapsed().as_secs())));
             }
         }
         std::thread::sleep(LATENCY);
@@ -199,6 +199,28 @@ impl Source for Mono {
     fn total_duration(&self) -> Option<Duration> {
         let rate = NonZero::<u64>::from(self.rate);
         Some(Duration::from_millis(self.samples.len() as u64 * 1_000 / rate))
+    }
+}
+
+fn no_device(wanted: Option<&str>, host: &cpal::Host) -> PlayError {
+    let name = |device: &cpal::Device| match device.id() {
+        Ok(id) => format!("{device} ({id})"),
+        Err(_) => device.to_string(),
+    };
+    let names: Vec<String> = output_devices(host).iter().map(name).take(MOST_NAMES).collect();
+    let present = if names.is_empty() { "none".to_string() } else { names.join(", ") };
+    PlayError::NoDevice { wanted: wanted.map(String::from), present }
+}
+
+/// Whether a device that was listed is not there: ALSA lists a default on machines without a sound card.
+fn is_absent(error: &DeviceSinkError) -> bool {
+    use DeviceSinkError::{BuildError, DefaultSinkConfigError, PlayError, SupportedConfigsError};
+    match error {
+        PlayError(error) | BuildError(error) | DefaultSinkConfigError(error) | SupportedConfigsError(error) => {
+            matches!(error.kind(), ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable)
+        }
+        DeviceSinkError::NoDevice => true,
+        DeviceSinkError::UnsupportedSampleFormat => false,
     }
 }
 

@@ -3,10 +3,13 @@
 //! Pure; runs on whichever thread speaks. Expects text without markup (see `markup`); never fails: what it does not
 //! know stays as it is, or is dropped when no voice could say it.
 
-use super::measures::{
-    abbreviation, clock, currency, currency_code, half_day, is_domain_or_file, month, month_named, unit_at,
-};
-use super::numbers::{cardinal, decimal, digits, fraction, ordinal, roman, whole, year};
+mod dates;
+mod figures;
+
+use figures::{Number, is_digit, is_word, number_at, slashed, text_of, vulgar};
+
+use super::measures::{abbreviation, currency, currency_code, half_day, is_domain_or_file, month_named, unit_at};
+use super::numbers::{cardinal, digits, fraction, ordinal, roman, year};
 
 /// Before a number of four digits these make it a year.
 const YEAR_CUES: &[&str] = &[
@@ -22,9 +25,6 @@ const COUNTED: &[&str] = &[
     "war", "part", "chapter", "act", "volume", "phase", "stage", "type", "level", "class", "season", "bowl", "mark",
     "apollo", "rocky",
 ];
-
-/// Denominators of what is written as a fraction; `9/11` is none.
-const DENOMINATORS: &[u64] = &[2, 3, 4, 5, 6, 8, 10, 12, 16];
 
 /// The words of an English text. `british` decides whether 3/4/2026 is in April or in March.
 pub fn words(text: &str, british: bool) -> String {
@@ -44,114 +44,6 @@ struct Reader<'a> {
     british: bool,
     /// Where the last day and month ended: a year may follow.
     date_end: Option<usize>,
-}
-
-/// A number as it is written: digits before and after the point, and its length in characters.
-struct Number {
-    whole: String,
-    fraction: String,
-    length: usize,
-    /// `192.168.1.1`, `1.2.3`: parts between dots.
-    dotted: bool,
-}
-
-impl Number {
-    fn is_one(&self) -> bool {
-        self.whole == "1" && self.fraction.is_empty()
-    }
-
-    fn words(&self) -> String {
-        if self.dotted {
-            return self.whole.split('.').map(whole).collect::<Vec<_>>().join(" dot ");
-        }
-        decimal(&self.whole, &self.fraction)
-    }
-
-    /// The value of a number without point, when it is that small.
-    fn value(&self) -> Option<u64> {
-        if self.fraction.is_empty() && self.whole.len() <= 9 { self.whole.parse().ok() } else { None }
-    }
-
-    fn is_year(&self) -> bool {
-        self.length == 4 && self.value().is_some_and(|value| (1100..=2999).contains(&value))
-    }
-}
-
-fn is_digit(c: Option<&char>) -> bool {
-    c.is_some_and(char::is_ascii_digit)
-}
-
-fn is_word(c: Option<&char>) -> bool {
-    c.is_some_and(|c| c.is_alphanumeric())
-}
-
-fn run_of_digits(rest: &[char]) -> usize {
-    rest.iter().take_while(|c| c.is_ascii_digit()).count()
-}
-
-fn text_of(chars: &[char]) -> String {
-    chars.iter().collect()
-}
-
-/// The number at the start of `rest`, in either notation: `1,234.5`, `1.234,5`, `12,5`, `.5`.
-fn number_at(rest: &[char]) -> Option<Number> {
-    if rest.first() == Some(&'.') && is_digit(rest.get(1)) {
-        let length = run_of_digits(&rest[1..]);
-        return Some(Number {
-            whole: "0".into(),
-            fraction: text_of(&rest[1..=length]),
-            length: length + 1,
-            dotted: false,
-        });
-    }
-    let mut groups: Vec<(char, String)> = Vec::new();
-    let mut length = 0;
-    let mut separator = ' ';
-    loop {
-        let digits = run_of_digits(&rest[length..]);
-        if digits == 0 {
-            break;
-        }
-        groups.push((separator, text_of(&rest[length..length + digits])));
-        length += digits;
-        separator = match rest.get(length) {
-            Some(&c @ ('.' | ',')) if is_digit(rest.get(length + 1)) => c,
-            _ => break,
-        };
-        length += 1;
-    }
-    let first = groups.first()?.1.clone();
-    let plain = |count: usize, fraction: &str| {
-        let length = groups[..count].iter().map(|group| group.1.len() + 1).sum::<usize>() - 1;
-        let whole: String =
-            if fraction.is_empty() { groups[..count].iter().map(|g| g.1.as_str()).collect() } else { first.clone() };
-        Number { whole, fraction: fraction.to_string(), length, dotted: false }
-    };
-    let thousands = |groups: &[(char, String)]| {
-        groups.len() > 1
-            && (1..=3).contains(&first.len())
-            && !first.starts_with('0')
-            && groups[1..].iter().all(|group| group.1.len() == 3 && group.0 == groups[1].0)
-    };
-    let last = groups.len() - 1;
-    Some(match last {
-        0 => plain(1, ""),
-        1 if groups[1].0 == ',' && thousands(&groups) => plain(2, ""),
-        1 => plain(2, &groups[1].1),
-        _ if thousands(&groups) => plain(groups.len(), ""),
-        _ if groups[last].0 != groups[1].0 && thousands(&groups[..last]) => Number {
-            whole: groups[..last].iter().map(|group| group.1.as_str()).collect(),
-            fraction: groups[last].1.clone(),
-            length,
-            dotted: false,
-        },
-        _ if groups[1..].iter().all(|group| group.0 == '.') => {
-            let whole = groups.iter().map(|group| group.1.as_str()).collect::<Vec<_>>().join(".");
-            Number { whole, fraction: String::new(), length, dotted: true }
-        }
-        _ if groups[1].0 == '.' => plain(2, &groups[1].1),
-        _ => plain(1, ""),
-    })
 }
 
 impl<'a> Reader<'a> {
@@ -207,168 +99,6 @@ impl<'a> Reader<'a> {
         } else {
             self.symbol(c);
         }
-    }
-
-    /// `2026-11-25`, `25.11.2026`, `11/25/2026`, `25 Nov`, and `Nov 25` whose month has been said already.
-    fn date(&mut self) -> bool {
-        let Some((day, month_number, year_number, length)) = self.numeric_date() else {
-            return self.day_and_month();
-        };
-        let Some(name) = month(month_number).filter(|_| (1..=31).contains(&day)) else {
-            return false;
-        };
-        self.at += length;
-        self.say(&format!("{name} {}, {}", ordinal(day), year(year_number)));
-        if self.rest().first() == Some(&'T') && is_digit(self.rest().get(1)) {
-            self.at += 1;
-            self.say("at");
-            self.time();
-        }
-        true
-    }
-
-    /// Day, month, year and length of a date in numbers.
-    fn numeric_date(&self) -> Option<(u64, u64, u64, usize)> {
-        let rest = self.rest();
-        let mut parts: Vec<(u64, usize)> = Vec::new();
-        let mut length = 0;
-        let mut separator = None;
-        while parts.len() < 3 {
-            let digits = run_of_digits(&rest[length..]);
-            if !matches!(digits, 1 | 2 | 4) {
-                return None;
-            }
-            parts.push((text_of(&rest[length..length + digits]).parse().ok()?, digits));
-            length += digits;
-            if parts.len() < 3 {
-                let next = *rest.get(length).filter(|c| matches!(c, '-' | '.' | '/'))?;
-                if *separator.get_or_insert(next) != next {
-                    return None;
-                }
-                length += 1;
-            }
-        }
-        let more = rest.get(length).is_some_and(|c| Some(*c) == separator || c.is_alphabetic() && *c != 'T');
-        if is_digit(rest.get(length)) || (more && is_word(rest.get(length + 1))) {
-            return None;
-        }
-        let [(a, a_digits), (b, b_digits), (c, c_digits)] = parts[..] else { return None };
-        match (a_digits, b_digits, c_digits) {
-            (4, 1 | 2, 1 | 2) => Some((c, b, a, length)),
-            (1 | 2, 1 | 2, 4) => {
-                let month_first = separator == Some('/') && (b > 12 || (a <= 12 && !self.british));
-                Some(if month_first { (b, a, c, length) } else { (a, b, c, length) })
-            }
-            _ => None,
-        }
-    }
-
-    /// `25 Nov` and `25 November`.
-    fn day_and_month(&mut self) -> bool {
-        let rest = self.rest();
-        let length = run_of_digits(rest);
-        let Some(day) = number_at(rest).filter(|n| n.length == length).and_then(|n| n.value()) else { return false };
-        if !(1..=31).contains(&day) || rest.get(length) != Some(&' ') {
-            return false;
-        }
-        let name: String = rest[length + 1..].iter().take_while(|c| c.is_alphabetic()).collect();
-        let Some(full) = month_named(&name) else { return false };
-        let article = if self.last_word() == "the" { "" } else { "the " };
-        self.at += length + 1 + name.chars().count();
-        if name != full && self.rest().first() == Some(&'.') && self.rest().len() > 1 {
-            self.at += 1;
-        }
-        self.date_end = Some(self.at);
-        self.say(&format!("{article}{} of {full}", ordinal(day)));
-        true
-    }
-
-    /// `18:05`, `7:00 am`, `18:05:09`.
-    fn time(&mut self) -> bool {
-        let rest = self.rest();
-        let hours = run_of_digits(rest);
-        let colon = |at: usize| rest.get(at) == Some(&':') && run_of_digits(&rest[(at + 1).min(rest.len())..]) == 2;
-        if !(1..=2).contains(&hours) || !colon(hours) {
-            return false;
-        }
-        let field = |at: usize| text_of(&rest[at..at + 2]).parse::<u64>().unwrap_or(u64::MAX);
-        let hour = text_of(&rest[..hours]).parse::<u64>().unwrap_or(u64::MAX);
-        let (minute, mut length) = (field(hours + 1), hours + 3);
-        if hour > 24 || minute > 59 {
-            return false;
-        }
-        let second = colon(length).then(|| field(length + 1)).filter(|second| *second > 0);
-        if colon(length) {
-            length += 3;
-        }
-        let gap = usize::from(rest.get(length) == Some(&' '));
-        let half = half_day(&rest[(length + gap).min(rest.len())..]);
-        let mut words = clock(hour, minute, half.is_some() || second.is_some());
-        if let Some(second) = second {
-            words.push_str(&format!(" and {} second{}", cardinal(second), if second == 1 { "" } else { "s" }));
-        }
-        self.at += length;
-        self.say(&words);
-        if let Some((half, half_length)) = half {
-            self.half_day(half, gap + half_length);
-        }
-        self.range_mark();
-        true
-    }
-
-    fn half_day(&mut self, words: &str, length: usize) {
-        self.at += length;
-        self.say(words);
-        if self.at == self.text.len() && self.before() == Some(&'.') {
-            self.out.push('.');
-        }
-    }
-
-    /// A dash between two times or two sums.
-    fn range_mark(&mut self) {
-        let rest = self.rest();
-        let gap = rest.iter().take_while(|c| **c == ' ').count().min(1);
-        let dash = rest.get(gap).is_some_and(|c| matches!(c, '-' | '–'));
-        let after = &rest[(gap + 1).min(rest.len())..];
-        let after_gap = after.iter().take_while(|c| **c == ' ').count().min(1);
-        if dash
-            && gap == after_gap
-            && after.get(after_gap).is_some_and(|c| c.is_ascii_digit() || currency(*c).is_some())
-        {
-            self.at += gap + 1 + after_gap;
-            self.say("to");
-        }
-    }
-
-    /// `555-1234`, `(555) 123-4567`, `+1 555 123 4567`: digit by digit.
-    fn phone(&mut self) -> bool {
-        let rest = self.rest();
-        let length =
-            rest.iter().take(24).take_while(|c| c.is_ascii_digit() || matches!(c, '+' | '-' | '(' | ')' | ' ')).count();
-        let length = rest[..length].iter().rposition(char::is_ascii_digit).map_or(0, |at| at + 1);
-        let groups: Vec<String> = text_of(&rest[..length])
-            .split(|c: char| !c.is_ascii_digit())
-            .filter(|g| !g.is_empty())
-            .map(String::from)
-            .collect();
-        let sizes: Vec<usize> = groups.iter().map(String::len).collect();
-        let dashes = rest[..length].contains(&'-');
-        let is_phone = match (rest[0], sizes.as_slice()) {
-            ('+', sizes) => sizes.iter().sum::<usize>() >= 8,
-            (_, [3, 4]) | (_, [1, 3, 3, 4]) => dashes,
-            (_, [3, 3, 4]) => dashes || rest[0] == '(',
-            _ => false,
-        };
-        if !is_phone || is_word(rest.get(length)) {
-            return false;
-        }
-        self.at += length;
-        if rest_is_plus(self.text, self.at - length) {
-            self.say("plus");
-        }
-        let groups: Vec<String> = groups.iter().map(|group| digits(group)).collect();
-        self.say(&groups.join(", "));
-        true
     }
 
     /// A sum with its sign in front.
@@ -659,12 +389,7 @@ impl<'a> Reader<'a> {
         let is_title =
             !matches!(small.as_str(), "mr" | "mrs" | "ms" | "dr" | "jr" | "sr") || word.starts_with(char::is_uppercase);
         if let Some(words) = abbreviation(&small, dotted).filter(|_| is_title) {
-            // Without its dot it stays a word of its own: "min" may be anything, "Mr" not.
-            return if dotted || !self.rest().get(length).is_some_and(|c| *c == '.') {
-                Some(words.to_string())
-            } else {
-                None
-            };
+            return Some(words.to_string());
         }
         let letters: Vec<&str> = word.split('.').collect();
         if letters.len() > 1 && letters.iter().all(|letter| letter.chars().count() == 1) {
@@ -740,10 +465,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn rest_is_plus(text: &[char], at: usize) -> bool {
-    text[at] == '+'
-}
-
 /// Combining marks belong to the letter before them.
 fn is_mark(c: char) -> bool {
     ('\u{300}'..='\u{36F}').contains(&c)
@@ -758,33 +479,6 @@ fn capital(word: &str) -> String {
 fn hyphened(after: &[char]) -> Option<(&'static super::measures::Unit, usize)> {
     let (unit, length) = unit_at(after.strip_prefix(&['-'])?, true)?;
     Some((unit, length + 1))
-}
-
-/// `/4` after a numerator, when both make a fraction: numerator, denominator, length of what follows the numerator.
-fn slashed(top: u64, rest: &[char]) -> Option<(u64, u64, usize)> {
-    if rest.first() != Some(&'/') {
-        return None;
-    }
-    let length = run_of_digits(&rest[1..]);
-    let bottom: u64 = text_of(&rest[1..=length]).parse().ok()?;
-    let more = is_word(rest.get(length + 1)) || rest.get(length + 1) == Some(&'/');
-    (top > 0 && top < bottom && DENOMINATORS.contains(&bottom) && !more).then_some((top, bottom, length + 1))
-}
-
-fn vulgar(c: char) -> Option<(u64, u64)> {
-    Some(match c {
-        '½' => (1, 2),
-        '⅓' => (1, 3),
-        '⅔' => (2, 3),
-        '¼' => (1, 4),
-        '¾' => (3, 4),
-        '⅕' => (1, 5),
-        '⅛' => (1, 8),
-        '⅜' => (3, 8),
-        '⅝' => (5, 8),
-        '⅞' => (7, 8),
-        _ => return None,
-    })
 }
 
 /// One space between words, none before a stop, no stop twice.

@@ -79,7 +79,7 @@ pub fn phonemes(text: &str, language: &str) -> Result<String, SpeechError> {
 /// The clauses of a text with the plain stop that a voice knows for the end of each. Long ones are cut at a space
 /// without a stop.
 fn clauses(text: &str) -> Vec<(String, Option<char>)> {
-    let mut found = Vec::new();
+    let mut found: Vec<(String, Option<char>)> = Vec::new();
     let mut clause = String::new();
     let mut length = 0;
     let mut chars = text.chars().peekable();
@@ -88,12 +88,17 @@ fn clauses(text: &str) -> Vec<(String, Option<char>)> {
             found.push((std::mem::take(clause), stop));
         } else {
             clause.clear();
+            // "(it is)." ends with its last stop, not with the pause of the bracket.
+            if let (Some((_, last @ (None | Some(',')))), Some('.' | '?' | '!')) = (found.last_mut(), stop) {
+                *last = stop;
+            }
         }
     };
     while let Some(c) = chars.next() {
         // A zero byte ends a C string; a line break makes espeak-rs start over.
         let c = if c.is_control() { ' ' } else { c };
-        let at_end = chars.peek().is_none_or(|next| next.is_whitespace() || matches!(next, '"' | '\'' | ')' | '”' | '»'));
+        let at_end =
+            chars.peek().is_none_or(|next| next.is_whitespace() || matches!(next, '"' | '\'' | ')' | '”' | '»'));
         let stop = match c {
             '.' | '…' if at_end => Some('.'),
             '!' | ',' | ';' | ':' if at_end => Some(c),
@@ -146,7 +151,7 @@ mod tests {
             phonemes(odd, "en-us").expect("any text is taken");
             check(good.0, good.1);
         }
-        check("Hello, world! Is it on? Yes (it is).", "həlˈoʊ, wˈɜːld! ɪz ɪt ˈɔn? jˈɛs, ɪt ɪz.");
+        check("Hello, world! Is it on? Yes (it is).", "həlˈoʊ, wˈɜːld! ɪz ɪɾ ˈɔn? jˈɛs, ɪɾ ˈɪz.");
         check("no stop", "nˈoʊ stˈɑːp.");
         check("... ,", "");
         phonemes(&"word, ".repeat(700), "en-us").expect("4,900 characters");
