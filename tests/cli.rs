@@ -56,7 +56,7 @@ impl Setup {
 const TINY: (&str, &str) = ("onnx/starter\"", "target/fixtures/tiny-split-q8\"");
 
 fn speech() -> Vec<f32> {
-    let clip = root().join("onnx/starter/samples/demo.flac");
+    let clip = root().join("onnx/starter/samples/light-over-the-stove.flac");
     wav::read_at(&clip, 16_000).expect("the sample is in the repository").samples
 }
 

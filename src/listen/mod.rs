@@ -120,11 +120,11 @@ mod tests {
                 [("silence", vec![0.0; N]), ("white", white(N)), ("pink", pink(N)), ("hum", hum(N)), ("taps", taps(N))]
             {
                 let sound: Vec<f32> = sound.into_iter().map(|v| v * gain).collect();
-                assert_eq!(utterances(&sound, &ListenConfig::default()), [], "{name} at {gain}");
+                assert!(utterances(&sound, &ListenConfig::default()).is_empty(), "{name} at {gain}");
             }
         }
-        assert_eq!(utterances(&[], &ListenConfig::default()), []);
-        assert_eq!(utterances(&[f32::NAN; 1000], &ListenConfig::default()), []);
+        assert!(utterances(&[], &ListenConfig::default()).is_empty());
+        assert!(utterances(&[f32::NAN; 1000], &ListenConfig::default()).is_empty());
     }
 
     #[test]

@@ -33,8 +33,8 @@ struct RowShape {
 
 #[derive(Debug)]
 enum Graphs {
-    Split { lower: Lower, upper: Upper },
-    Merged(Merged),
+    Split(Box<(Lower, Upper)>),
+    Merged(Box<Merged>),
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ struct Merged {
 #[derive(Debug)]
 enum Kv {
     /// Bound once as past and present of the same memory.
-    InPlace(Binding),
+    InPlace(Box<Binding>),
     /// The present of the last run: names of past inputs, names of present outputs, tensors.
     Concat { names: Vec<(String, String)>, tensors: Vec<Tensor> },
 }
@@ -108,7 +108,7 @@ impl Kv {
             binding.input(past, tensor)?;
             binding.output_into(present, tensor)?;
         }
-        Ok((Self::InPlace(binding), tensors))
+        Ok((Self::InPlace(Box::new(binding)), tensors))
     }
 
     /// One run of the graph that owns these keys and values; `wanted` are its other outputs.
@@ -164,7 +164,7 @@ impl Decoder {
         };
         let graphs = match folder.manifest.layout {
             Layout::Split => open_split(folder, options)?,
-            Layout::Merged => Graphs::Merged(open_merged(folder, options)?),
+            Layout::Merged => Graphs::Merged(Box::new(open_merged(folder, options)?)),
         };
         Ok(Self { graphs, len: 0, max_context: folder.manifest.max_context, vocab: text.vocab_size, shape })
     }
@@ -193,7 +193,7 @@ impl Decoder {
             return Ok(());
         }
         match &mut self.graphs {
-            Graphs::Split { lower, .. } => lower.kv.rewind(len)?,
+            Graphs::Split(graphs) => graphs.0.kv.rewind(len)?,
             Graphs::Merged(merged) => merged.kv.rewind(len)?,
         }
         self.len = len;
@@ -234,7 +234,8 @@ impl Decoder {
         let embeds = Tensor::f32(&[1, rows.len, shape.hidden], rows.embeds.clone())?;
         let per_layer = Tensor::f32(&[1, rows.len, shape.layers, shape.per_layer], rows.per_layer.clone())?;
         let logits = match &mut self.graphs {
-            Graphs::Split { lower, upper } => {
+            Graphs::Split(graphs) => {
+                let (lower, upper) = graphs.as_mut();
                 let mask = Tensor::ones(lower.mask, total)?;
                 let inputs = [("inputs_embeds", &embeds), ("per_layer_inputs", &per_layer), ("attention_mask", &mask)];
                 let wanted = ["hidden_states", "shared_per_layer_inputs"];
@@ -334,10 +335,8 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
         }
     }
     binding.output("logits")?;
-    Ok(Graphs::Split {
-        lower: Lower { graph: lower, mask, kv },
-        upper: Upper { graph: upper, mask: upper_mask, binding },
-    })
+    let lower = Lower { graph: lower, mask, kv };
+    Ok(Graphs::Split(Box::new((lower, Upper { graph: upper, mask: upper_mask, binding }))))
 }
 
 fn open_merged(folder: &Folder, options: Options) -> Result<Merged, ModelError> {

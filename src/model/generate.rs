@@ -260,11 +260,14 @@ impl Gemma {
             draft.logits = self.decoder.step(&rows, &self.interrupt)?;
             draft.unfed.clear();
         }
-        let pick = draft.sampler.pick(&draft.logits, Some(draft.grammar.mask()?)).ok_or(ModelError::NoToken)?;
+        let mask = draft.grammar.mask()?;
+        let pick = draft.sampler.pick(&draft.logits, Some(mask.as_slice())).ok_or(ModelError::NoToken)?;
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
         if self.stop(pick.token).is_none() {
-            chosen.extend(draft.grammar.forced()?);
+            let forced = draft.grammar.forced();
+            forced.iter().try_for_each(|&token| draft.grammar.accept(token))?;
+            chosen.extend(forced);
         }
         self.timeline.forced_tokens += chosen.len() - 1;
         for token in chosen {
