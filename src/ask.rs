@@ -16,7 +16,7 @@ use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::home::{HomeError, Registry, schema, simulated, timers};
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
-use crate::telemetry::{Timeline, ms, timed};
+use crate::telemetry::{self, Timeline, ms, timed};
 use crate::{listen, onnx};
 
 /// The tools of the starter, for a model folder that names none.
@@ -85,6 +85,19 @@ pub struct Answer {
     pub reply: Clip,
 }
 
+impl Answer {
+    /// Nothing was said, so nothing is done.
+    fn silence() -> Self {
+        Self {
+            heard: false,
+            actions: Vec::new(),
+            said: String::new(),
+            timeline: Timeline::default(),
+            reply: Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ },
+        }
+    }
+}
+
 fn seconds<S: Serializer>(clip: &Clip, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(clip.seconds())
 }
@@ -138,6 +151,7 @@ impl Hearth {
     /// # Errors
     /// When one of them is missing or damaged.
     pub fn load(config: &Config) -> Result<Self, Failure> {
+        telemetry::notice("loading the model");
         onnx::init(&config.runtime.onnxruntime)?;
         let home = home(config)?;
         let model = Gemma::load(config.model.clone(), &home.specs())?;
@@ -184,10 +198,7 @@ impl Hearth {
         let started = Instant::now();
         let mut turn = Turn::new(Assistant::new(self.model.folder().manifest.phrases), voice);
         match question {
-            Question::Silence => {
-                turn.heard = false;
-                turn.handle(Event::NothingHeard);
-            }
+            Question::Silence => return Ok(Answer::silence()),
             Question::Speech { samples, cut_at_s } => {
                 if let Some(limit_s) = cut_at_s {
                     turn.handle(Event::TooLong(limit_s));
@@ -197,7 +208,7 @@ impl Hearth {
             Question::Text(text) => self.reply(&mut turn, |model| model.read(&text)),
         }
         self.carry_out(&mut turn)?;
-        let mut answer = turn.finish(self.model.timeline().clone())?;
+        let mut answer = turn.finish(self.model.timeline().clone());
         answer.timeline.total_ms = ms(started.elapsed());
         Ok(answer)
     }
@@ -255,7 +266,6 @@ struct Turn<'a> {
     voice: &'a mut dyn Synthesize,
     splitter: Splitter,
     commands: std::collections::VecDeque<Command>,
-    heard: bool,
     actions: Vec<Action>,
     said: Vec<String>,
     sound: Option<Clip>,
@@ -271,7 +281,6 @@ impl<'a> Turn<'a> {
             voice,
             splitter: Splitter::new(),
             commands: std::collections::VecDeque::new(),
-            heard: true,
             actions: Vec::new(),
             said: Vec::new(),
             sound: None,
@@ -313,15 +322,15 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    fn finish(self, timeline: Timeline) -> Result<Answer, Failure> {
-        let Self { heard, actions, said, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
-        Ok(Answer {
-            heard,
+    fn finish(self, timeline: Timeline) -> Answer {
+        let Self { actions, said, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
+        Answer {
+            heard: true,
             actions,
             said: said.join(" "),
             timeline: Timeline { tool_ms, speak_ms, first_sound_ms, ..timeline },
             reply: sound.unwrap_or(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }),
-        })
+        }
     }
 }
 
@@ -350,13 +359,7 @@ pub fn voice(config: &Config) -> Result<Piper, SpeechError> {
 /// When a part is missing or the voice fails.
 pub fn answer_one(config: &Config, question: Question) -> Result<Answer, Failure> {
     if question == Question::Silence {
-        return Ok(Answer {
-            heard: false,
-            actions: Vec::new(),
-            said: String::new(),
-            timeline: Timeline::default(),
-            reply: Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ },
-        });
+        return Ok(Answer::silence());
     }
     let mut hearth = Hearth::load(config)?;
     let mut voice = voice(config)?;

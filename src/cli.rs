@@ -191,17 +191,16 @@ impl Args {
             config.model.dir = self.model.unwrap_or(config.model.dir);
             config
         };
-        if let Verb::Check { full, no_load } = self.verb {
-            return check::run(Config::read(self.config.as_deref()).map(with_model), full, no_load);
-        }
-        let config = with_model(Config::load(self.config.as_deref())?);
+        let config = Config::read(self.config.as_deref()).map(with_model);
         match self.verb {
-            Verb::Ask { file, text, out, json } => ask(&config, file.as_deref(), text, out.as_deref(), json),
-            Verb::Say { text, out } => say(&config, &text, out.as_deref()),
-            Verb::Check { full, no_load } => check::run(Ok(config), full, no_load),
-            Verb::Bench { json } => bench::run(&config, json),
-            Verb::Eval { dir, json } => evaluate(&config, &dir, json),
-            Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config, &dir),
+            Verb::Ask { file, text, out, json } => {
+                ask(&config?.checked()?, file.as_deref(), text, out.as_deref(), json)
+            }
+            Verb::Say { text, out } => say(&config?.checked()?, &text, out.as_deref()),
+            Verb::Check { full, no_load } => check::run(config, full, no_load),
+            Verb::Bench { json } => bench::run(&config?.checked()?, json),
+            Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
+            Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
         }
     }
 }

@@ -114,16 +114,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration from `path`, or from the first place that has one.
-    ///
-    /// # Errors
-    /// When there is none, it is damaged, has an unknown key, or a value is out of range: the first problem.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let config = Self::read(path)?;
-        config.problems().into_iter().next().map_or(Ok(config), Err)
-    }
-
-    /// Reads the configuration without checking its values.
+    /// Reads the configuration from `path`, or from the first place that has one, without checking its values.
     ///
     /// # Errors
     /// When there is none, it is damaged or has an unknown key.
@@ -143,6 +134,14 @@ impl Config {
         }
         config.path = path;
         Ok(config)
+    }
+
+    /// The same configuration, if its values are in range.
+    ///
+    /// # Errors
+    /// The first of [`Config::problems`].
+    pub fn checked(self) -> Result<Self, ConfigError> {
+        self.problems().into_iter().next().map_or(Ok(self), Err)
     }
 
     /// Every value that is out of range.
@@ -216,7 +215,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let path = dir.path().join("c.toml");
         std::fs::write(&path, text).expect("the folder is writable");
-        Config::load(Some(&path)).map_err(|e| e.to_string().replace(&path.display().to_string(), "c.toml"))
+        Config::read(Some(&path))
+            .and_then(Config::checked)
+            .map_err(|e| e.to_string().replace(&path.display().to_string(), "c.toml"))
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The only file that imports `ort`: opens ONNX Runtime and its graphs, checks names, element types and ranks, runs
 //! graphs and binds buffers. Knows nothing of what the graphs mean. Runs on whichever thread owns the [`Graph`].
 
+mod library;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +17,6 @@ use thiserror::Error;
 
 pub use ort::session::Session;
 
-/// Oldest ONNX Runtime that has the ABI we build against (the `api-24` feature of ort).
-const OLDEST_MINOR: u32 = 24;
 /// ort's own initialisation never returns when the library cannot be opened, so it is given this long.
 const INIT_LIMIT: Duration = Duration::from_secs(20);
 
@@ -79,7 +79,7 @@ pub fn init(library: &Path) -> Result<(), OnnxError> {
 /// # Errors
 /// As [`init`].
 pub fn examine(library: &Path) -> Result<(), OnnxError> {
-    let looked = std::fs::read(library).map_err(|e| e.to_string()).and_then(|bytes| check_library(&bytes));
+    let looked = std::fs::read(library).map_err(|e| e.to_string()).and_then(|bytes| library::check(&bytes));
     looked.map_err(|reason| OnnxError::Library { path: library.to_path_buf(), reason })
 }
 
@@ -96,41 +96,6 @@ fn open_library(library: &Path) -> Result<(), OnnxError> {
     match result.recv_timeout(INIT_LIMIT) {
         Ok(opened) => opened.map(|_| ()).map_err(fail),
         Err(_) => Err(fail("could not be opened (a library it depends on is missing?)".into())),
-    }
-}
-
-/// Looks at the bytes of a shared library before ort does, since ort hangs on a bad one: ELF header and length, and
-/// the symbol version `VERS_1.x` that ONNX Runtime's linker script puts into every release.
-fn check_library(bytes: &[u8]) -> Result<(), String> {
-    let field = |at: usize, n: usize| -> Option<u64> {
-        let raw = bytes.get(at..at + n)?;
-        Some(raw.iter().rev().fold(0, |value, &b| value << 8 | u64::from(b)))
-    };
-    if !bytes.starts_with(b"\x7fELF\x02\x01") {
-        return Err("is not a 64-bit shared library".into());
-    }
-    let machine = match std::env::consts::ARCH {
-        "x86_64" => 62,
-        "aarch64" => 183,
-        other => return Err(format!("machine {other} is not supported")),
-    };
-    if field(18, 2) != Some(machine) {
-        return Err(format!("is not built for {}", std::env::consts::ARCH));
-    }
-    // The section header table is the last thing in a linked file.
-    let end = field(40, 8).zip(field(58, 2)).zip(field(60, 2)).map(|((at, size), n)| at.saturating_add(size * n));
-    if end.is_none_or(|end| end > bytes.len() as u64) {
-        return Err("is truncated".into());
-    }
-    let mark = b"VERS_1.";
-    let minor = bytes.windows(mark.len()).enumerate().filter(|(_, w)| w == mark).find_map(|(at, _)| {
-        let digits: Vec<u8> = bytes[at + mark.len()..].iter().copied().take_while(u8::is_ascii_digit).take(6).collect();
-        std::str::from_utf8(&digits).ok()?.parse::<u32>().ok()
-    });
-    match minor {
-        None => Err("is not ONNX Runtime".into()),
-        Some(minor) if minor < OLDEST_MINOR => Err(format!("version 1.{minor} is too old, 1.{OLDEST_MINOR} is needed")),
-        Some(_) => Ok(()),
     }
 }
 
@@ -580,35 +545,5 @@ impl Binding {
     pub fn output(&mut self, name: &str) -> Result<(), OnnxError> {
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput);
         memory.and_then(|memory| self.0.bind_output_to_device(name, &memory)).map_err(OnnxError::run)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bad_libraries_are_refused_before_ort_sees_them() {
-        let elf = |version: &str, machine: u8, end: u64| {
-            let mut bytes = vec![0_u8; 128];
-            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
-            bytes[18] = machine;
-            bytes[40..48].copy_from_slice(&end.to_le_bytes());
-            bytes[70..70 + version.len()].copy_from_slice(version.as_bytes());
-            bytes
-        };
-        let ours = if std::env::consts::ARCH == "x86_64" { 62 } else { 183 };
-        let check = |bytes: &[u8], expected: &str| match check_library(bytes) {
-            Ok(()) => assert_eq!(expected, ""),
-            Err(reason) => assert!(!expected.is_empty() && reason.contains(expected), "{reason} / {expected}"),
-        };
-        check(&elf("VERS_1.31.1", ours, 100), "");
-        check(&elf("VERS_1.24", ours, 100), "");
-        check(&elf("VERS_1.17.3", ours, 100), "too old");
-        check(&elf("something", ours, 100), "not ONNX Runtime");
-        check(&elf("VERS_1.31.1", 3, 100), "not built for");
-        check(&elf("VERS_1.31.1", ours, 1 << 40), "truncated");
-        check(b"hello", "not a 64-bit shared library");
-        check(b"", "not a 64-bit shared library");
     }
 }

@@ -1,5 +1,6 @@
 //! Logging, and the record of one turn.
 
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,6 +11,15 @@ pub fn init() {
     let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| EnvFilter::new("warn,ort=error"));
     // A second call (tests) keeps the first.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// Tells a person at a terminal what takes a while; says nothing to a log or a pipe.
+pub fn notice(what: &str) {
+    let mut err = std::io::stderr();
+    if err.is_terminal() {
+        // Without a terminal there is nobody to tell.
+        let _ = writeln!(err, "hearth: {what}");
+    }
 }
 
 /// Milliseconds of a duration.
