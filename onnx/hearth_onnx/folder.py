@@ -17,6 +17,15 @@ from .weights import WeightSource
 
 FLAGS = ("phrases", "history", "declares_tools", "reads_text")
 """Fields of the manifest that say how the model is to be used."""
+SIDE_FILES = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tools.json",
+)
+"""What belongs to a model beside its graphs; a folder may hold more (weights, a card, samples)."""
 
 
 @dataclass
@@ -77,7 +86,8 @@ def write_side_files(folder: Path, config: Config, copies: dict[str, Path]) -> N
     """``config.json``, the copied files, and defaults for what was not copied."""
     write_json(folder / "config.json", config.raw)
     for name, path in copies.items():
-        shutil.copyfile(path, folder / name)
+        if path.resolve() != (folder / name).resolve():
+            shutil.copyfile(path, folder / name)
     if "processor_config.json" not in copies:
         write_json(folder / "processor_config.json", processor_config(config.mel_bins))
     if "tokenizer.json" not in copies:
@@ -132,10 +142,10 @@ def manifest(recipe: Recipe, folder: Path, parts: dict) -> dict:
     }
     if recipe.vocabulary is not None:
         value["vocabulary"] = recipe.vocabulary
+    side = [folder / name for name in SIDE_FILES]
     value["files"] = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
+        for path in [*filter(Path.exists, side), *sorted((folder / "onnx").iterdir())]
     }
     return value
 
