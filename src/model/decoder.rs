@@ -208,7 +208,7 @@ impl Decoder {
         self.feed(rows, false, interrupt).map(|_| ())
     }
 
-    /// Appends rows to the context and gives the logits [vocabulary] after the last.
+    /// Appends rows to the context and gives the logits `[vocabulary]` after the last.
     ///
     /// # Errors
     /// As [`Decoder::prefill`].
