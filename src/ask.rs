@@ -208,7 +208,7 @@ impl Hearth {
             Question::Text(text) => self.reply(&mut turn, |model| model.read(&text)),
         }
         self.carry_out(&mut turn)?;
-        let mut answer = turn.finish(self.model.timeline().clone());
+        let mut answer = turn.finish(self.model.timeline());
         answer.timeline.total_ms = ms(started.elapsed());
         Ok(answer)
     }

@@ -11,9 +11,10 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::decoder::Decoder;
-use super::encoder::{Embedder, Encoder, Rows};
-use super::features::{self, BINS, FeatureConfig, LogMel};
+use super::encoder::{Embedder, Rows};
+use super::features::{self, FeatureConfig};
 use super::grammar::{Answers, Decoding, Grammar};
+use super::hearing::{Hearing, HearingTimes};
 use super::manifest::Folder;
 use super::prompt;
 use super::reply::ReplyParser;
@@ -23,6 +24,12 @@ use super::{ModelError, Respond, Start};
 use crate::dialogue::{ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
 use crate::onnx::{Interrupt, Options};
 use crate::telemetry::{Timeline, ms, timed};
+
+/// Audio rows that are encoded and prefilled together while the person speaks: 0.32 s. From 8 rows up the cost of a row
+/// no longer falls; a machine that lags behind finds more rows waiting and takes them all at once.
+const BLOCK_ROWS: usize = 8;
+/// Samples at 16 kHz in a millisecond.
+const SAMPLES_PER_MS: f64 = 16.0;
 
 /// `[model]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -60,8 +67,7 @@ pub struct Gemma {
     grammar: Grammar,
     /// Tokens that end a reply.
     stops: Vec<u32>,
-    features: FeatureConfig,
-    encoder: Encoder,
+    hearing: Hearing,
     embedder: Embedder,
     decoder: Decoder,
     interrupt: Arc<Interrupt>,
@@ -92,13 +98,10 @@ enum Input {
 
 /// What was heard.
 struct Audio {
-    samples: Vec<f32>,
     /// Samples that came while a draft stands.
     queue: Vec<f32>,
     /// Rows of the context before the first audio row.
     start: usize,
-    /// Audio rows in the context.
-    rows: usize,
 }
 
 /// A reply being decoded.
@@ -130,10 +133,9 @@ impl Gemma {
         let tokenizer = Tokenizer::load(&config.dir.join("tokenizer.json"))?;
         let answers = if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly };
         let grammar = Grammar::compile(&tokenizer, tools, answers)?;
-        let encoder = Encoder::open(&folder, BINS, options)?;
+        let hearing = Hearing::open(&folder, read_features(&config)?, options)?;
         let embedder = Embedder::open(&folder, options, &interrupt)?;
         let decoder = Decoder::open(&folder, options)?;
-        let features = read_features(&config)?;
         let stops = read_stops(&config, &tokenizer)?;
         let mut gemma = Self {
             folder,
@@ -141,8 +143,7 @@ impl Gemma {
             tokenizer,
             grammar,
             stops,
-            features,
-            encoder,
+            hearing,
             embedder,
             decoder,
             interrupt,
@@ -171,8 +172,9 @@ impl Gemma {
     }
 
     /// Times of the turn in progress, or of the last one.
-    pub fn timeline(&self) -> &Timeline {
-        &self.timeline
+    pub fn timeline(&self) -> Timeline {
+        let HearingTimes { features_ms, encode_ms } = self.hearing.times;
+        Timeline { features_ms, encode_ms, ..self.timeline.clone() }
     }
 
     fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
@@ -215,22 +217,18 @@ impl Gemma {
     }
 
     fn close_audio(&mut self) -> Result<Vec<f32>, ModelError> {
-        let closers = self.embed(prompt::AUDIO_TAIL)?;
-        let Some(Turn { input: Input::Audio(audio), .. }) = &mut self.turn else {
-            return Err(ModelError::OutOfOrder("nothing was heard"));
-        };
-        let mut frames = Vec::new();
-        timed(&mut self.timeline.features_ms, || {
-            LogMel::new(self.features.clone()).push(&audio.samples, &mut frames);
-        });
-        let encoded = timed(&mut self.timeline.encode_ms, || self.encoder.encode(&frames, &self.interrupt))?;
-        let width = self.folder.config.text_config.hidden_size;
-        let mut rows = self.embedder.audio(&encoded[audio.rows * width..]);
-        let new_rows = rows.len;
-        rows.extend(&closers);
-        let logits = timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))?;
-        audio.rows += new_rows;
-        Ok(logits)
+        self.take_in(1)?;
+        let tail = self.hearing.tail(&self.interrupt)?;
+        let mut rows = self.embedder.audio(&tail);
+        rows.extend(&self.embed(prompt::AUDIO_TAIL)?);
+        timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))
+    }
+
+    /// Brings the audio rows that became final into the context, if there are at least `least`.
+    fn take_in(&mut self, least: usize) -> Result<(), ModelError> {
+        let encoded = self.hearing.whole_rows(least, &self.interrupt)?;
+        let rows = self.embedder.audio(&encoded);
+        timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
     }
 
     fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
@@ -371,6 +369,7 @@ impl Respond for Gemma {
             self.settled_rows = self.prefix_rows;
         }
         self.decoder.rewind(self.settled_rows)?;
+        self.hearing.reset()?;
         self.timeline = Timeline::default();
         self.turn =
             Some(Turn { id: turn, started: Instant::now(), input: Input::Nothing, draft: None, committed: false });
@@ -383,19 +382,18 @@ impl Respond for Gemma {
             let ids = self.tokenizer.encode(prompt::AUDIO_HEAD);
             let rows = self.embedder.embed(&ids, &self.interrupt)?;
             timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))?;
-            let start = self.decoder.len();
-            turn.input = Input::Audio(Audio { samples: Vec::new(), queue: Vec::new(), start, rows: 0 });
+            turn.input = Input::Audio(Audio { queue: Vec::new(), start: self.decoder.len() });
         }
         let Input::Audio(audio) = &mut turn.input else {
             return Err(ModelError::OutOfOrder("the turn is text"));
         };
-        self.timeline.speech_ms += samples.len() as f64 / 16.0;
         if turn.draft.is_some() {
-            audio.queue.extend_from_slice(samples)
-        } else {
-            audio.samples.extend_from_slice(samples)
+            audio.queue.extend_from_slice(samples);
+            return Ok(());
         }
-        Ok(())
+        self.timeline.speech_ms += samples.len() as f64 / SAMPLES_PER_MS;
+        self.hearing.push(samples);
+        self.take_in(BLOCK_ROWS)
     }
 
     fn read(&mut self, text: &str) -> Result<(), ModelError> {
@@ -436,10 +434,9 @@ impl Respond for Gemma {
         let Some(Turn { input: Input::Audio(audio), committed: false, .. }) = &mut self.turn else {
             return Err(ModelError::OutOfOrder("only an audio turn that is not committed resumes"));
         };
-        audio.rows = audio.rows.min(features::final_rows(audio.samples.len()));
-        let queue = std::mem::take(&mut audio.queue);
-        audio.samples.extend_from_slice(&queue);
-        self.decoder.rewind(audio.start + audio.rows)
+        let (queue, start) = (std::mem::take(&mut audio.queue), audio.start);
+        self.decoder.rewind(start + self.hearing.resume())?;
+        self.hear(&queue)
     }
 
     fn commit(&mut self, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {

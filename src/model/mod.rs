@@ -9,6 +9,7 @@ pub mod encoder;
 pub mod features;
 pub mod generate;
 pub mod grammar;
+pub mod hearing;
 pub mod manifest;
 pub mod prompt;
 pub mod reply;
