@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import FORMAT
-from .audio import audio_encoder
+from .audio import audio_encoder, audio_stream
 from .config import Config
-from .graph import Graph
+from .graph import DataFiles, Graph
 from .precision import Precision
 from .text import Decoder, embed_tokens
 from .tokenizer import processor_config, tiny_tokenizer
@@ -71,6 +71,8 @@ class Recipe:
             graph = self.decoder("decoder_model_merged").merged()
             parts["decoder_model_merged"] = (graph, decoder)
         else:
+            graph = audio_stream(self.config, self.weights, audio)
+            parts["audio_stream"] = (graph, audio)
             for half in ("lower", "upper"):
                 graph = getattr(self.decoder(f"decoder_{half}"), half)()
                 parts[f"decoder_{half}"] = (graph, decoder)
@@ -114,13 +116,22 @@ def fresh(folder: Path) -> Path:
 def build(recipe: Recipe, folder: Path) -> None:
     """Writes the whole folder, the manifest last."""
     fresh(folder)
-    parts = {}
-    for part, (graph, precision) in recipe.graphs().items():
-        file = f"onnx/{part}.onnx"
-        graph.save(folder / file)
-        parts[part] = {"file": file, "precision": str(precision)}
+    parts = write_graphs(recipe, folder)
     write_side_files(folder, recipe.config, recipe.copies)
     write_json(folder / "manifest.json", manifest(recipe, folder, parts))
+
+
+def write_graphs(recipe: Recipe, folder: Path) -> dict:
+    """Writes ``onnx/``; the manifest's ``parts``. The two audio graphs share their weights in
+    ``audio.onnx_data``."""
+    parts, graphs = {}, recipe.graphs()
+    with DataFiles(folder / "onnx/audio.onnx_data") as audio:
+        for part, (graph, precision) in graphs.items():
+            file = f"onnx/{part}.onnx"
+            shared = "audio_stream" in graphs and part.startswith("audio_")
+            graph.save(folder / file, audio if shared else None)
+            parts[part] = {"file": file, "precision": str(precision)}
+    return parts
 
 
 def manifest(recipe: Recipe, folder: Path, parts: dict) -> dict:

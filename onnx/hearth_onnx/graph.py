@@ -4,6 +4,7 @@ Big tensors are made one at a time while saving, so building a large model needs
 memory of its largest tensor, not of the model.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Callable, Sequence
 
@@ -19,7 +20,6 @@ IR_VERSION = 10
 MICROSOFT = "com.microsoft"
 EMBED_LIMIT_BYTES = 64 << 20
 """A graph whose weights stay under this is written as one file."""
-ALIGNMENT_BYTES = 4096
 VALUES_AT_ONCE = 1 << 24
 """How much of a matrix is rounded at a time."""
 F32, F16, I64, I32, U8, BOOL = (
@@ -93,11 +93,11 @@ class Graph:
     # -- constants and weights ------------------------------------------------------------
 
     def constant(self, array, dtype=np.float32) -> ir.Value:
-        """A small constant; equal ones are stored once."""
+        """A small constant; equal ones are stored once, named by what they hold."""
         array = np.asarray(array, dtype=dtype, order="C")  # ascontiguousarray would lose rank 0
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            name = f"constant_{len(self._constants)}"
+            name = f"constant_{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
             self._constants[key] = self._initializer(name, ir.tensor(array, name=name))
         return self._constants[key]
 
@@ -108,6 +108,10 @@ class Graph:
     def parameter(self, name: str, shape: tuple[int, ...]) -> ir.Value:
         """A weight stored as it is, in f32 (norms, convolutions, biases)."""
         return self._lazy(name, lambda: self.weights.tensor(name, shape), F32, shape)
+
+    def derived(self, name: str, make: Callable[[], np.ndarray], shape: tuple[int, ...]) -> ir.Value:
+        """A tensor computed from weights, in f32; made while saving, as they are."""
+        return self._lazy(name, lambda: make().astype(np.float32), F32, shape)
 
     def _initializer(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
         if name not in self.initializers:
@@ -226,49 +230,84 @@ class Graph:
 
     # -- saving ---------------------------------------------------------------------------
 
-    def save(self, path: Path, shard_bytes: int | None = None) -> None:
-        """Writes ``path``; weights beyond :data:`EMBED_LIMIT_BYTES`, or any when
-        ``shard_bytes`` is given, go to ``NAME.onnx_data``, ``_1``, ``_2`` ... beside it."""
-        total = sum(value.const_value.nbytes for value in self.initializers.values())
-        if shard_bytes is None and total > EMBED_LIMIT_BYTES:
-            shard_bytes = 1 << 62
-        if shard_bytes is not None:
-            self._write_external(path, shard_bytes)
+    def save(self, path: Path, data: "DataFiles | None" = None) -> None:
+        """Writes ``path``, and its weights to ``data``; without, they stay in the file if they
+        are below :data:`EMBED_LIMIT_BYTES`, and go to ``NAME.onnx_data`` beside it otherwise."""
+        values = self.initializers.values()
+        if data is None and sum(value.const_value.nbytes for value in values) > EMBED_LIMIT_BYTES:
+            with DataFiles(path.parent / f"{path.name}_data") as data:
+                return self.save(path, data)
+        if data is not None:
+            for value in values:
+                data.take(value)
         graph = ir.Graph(
             self.inputs,
             self.outputs,
             nodes=self.nodes,
-            initializers=list(self.initializers.values()),
+            initializers=list(values),
             opset_imports={"": OPSET, MICROSOFT: 1},
             name=self.name,
         )
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="hearth_onnx")
         ir.save(model, path)
 
-    def _write_external(self, path: Path, shard_bytes: int) -> None:
-        """Moves every tensor of 1 KiB or more to the data files, in graph order."""
-        shard, stream = 0, None
-        for value in self.initializers.values():
-            tensor = value.const_value
-            if tensor.nbytes < 1024:
-                continue
-            if stream is not None and stream.tell() + tensor.nbytes > shard_bytes:
-                stream.close()
-                stream, shard = None, shard + 1
-            location = f"{path.name}_data" + (f"_{shard}" if shard else "")
-            if stream is None:
-                stream = open(path.parent / location, "wb")
-            stream.write(b"\0" * (-stream.tell() % ALIGNMENT_BYTES))
-            offset = stream.tell()
-            stream.write(tensor.tobytes())
-            value.const_value = ir.ExternalTensor(
-                location,
-                offset,
-                tensor.nbytes,
-                tensor.dtype,
-                shape=tensor.shape,
-                name=value.name,
-                base_dir=path.parent,
-            )
-        if stream is not None:
-            stream.close()
+
+class DataFiles:
+    """Weights outside the graphs: in ``path``, and, where that would pass ``limit_bytes``, in
+    ``path_1``, ``path_2`` and so on. Several graphs may refer to them: tensors of one name are
+    one tensor, and whoever comes first writes it. ``with DataFiles(...) as data`` ends them."""
+
+    def __init__(self, path: Path, limit_bytes: int = 1 << 62):
+        self.path = path
+        self.limit_bytes = limit_bytes
+        self._shards = 0
+        self._stream = None
+        self._taken: dict[str, ir.ExternalTensor] = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._stream is not None:
+            self._stream.close()
+
+    def take(self, value: ir.Value) -> None:
+        """Moves the tensor of an initializer here, if it has 1 KiB or more."""
+        tensor = value.const_value
+        if tensor.nbytes < 1024:
+            return
+        known = self._taken.get(value.name)
+        if known is None:
+            known = self._taken[value.name] = self._write(tensor, value.name)
+        elif (known.dtype, list(known.shape)) != (tensor.dtype, list(tensor.shape)):
+            raise ValueError(f"{self.path}: two different tensors are named {value.name}")
+        value.const_value = known
+
+    def _write(self, tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
+        if self._stream is None or self._stream.tell() + tensor.nbytes > self.limit_bytes:
+            self._next_file()
+        stream = self._stream
+        stream.write(b"\0" * (-stream.tell() % _alignment_bytes(tensor.nbytes)))
+        offset = stream.tell()
+        stream.write(tensor.tobytes())
+        return ir.ExternalTensor(
+            Path(stream.name).name,
+            offset,
+            tensor.nbytes,
+            tensor.dtype,
+            shape=tensor.shape,
+            name=name,
+            base_dir=self.path.parent,
+        )
+
+    def _next_file(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        suffix = f"_{self._shards}" if self._shards else ""
+        self._shards += 1
+        self._stream = open(self.path.with_name(self.path.name + suffix), "wb")
+
+
+def _alignment_bytes(size_bytes: int) -> int:
+    """Whole pages for what is worth mapping by itself, cache lines for the rest."""
+    return 4096 if size_bytes >= 1 << 20 else 64

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from .audio import audio_encoder
 from .folder import Recipe, fresh, write_json, write_side_files
-from .graph import BOOL, F16, F32, I32, I64
+from .graph import BOOL, F16, F32, I32, I64, DataFiles
 from .text import embed_tokens
 
 
@@ -52,7 +52,8 @@ def build_lookalike(recipe: Recipe, variant: Variant, folder: Path) -> None:
     ]
     for graph in graphs:
         file = folder / "onnx" / f"{graph.name}{variant.suffix}.onnx"
-        graph.save(file, shard_bytes=variant.shard_bytes)
+        with DataFiles(file.with_name(f"{file.name}_data"), variant.shard_bytes) as data:
+            graph.save(file, data)
     write_side_files(folder, recipe.config, recipe.copies)
     raw = recipe.config.raw
     generation = {

@@ -20,8 +20,8 @@ class Folder:
         for file in sorted((self.path / "onnx").glob("*.onnx")):
             part = next(
                 part
-                for part in ("audio_encoder", "embed_tokens", "decoder_model_merged")
-                + ("decoder_lower", "decoder_upper")
+                for part in ("audio_encoder", "audio_stream", "embed_tokens")
+                + ("decoder_model_merged", "decoder_lower", "decoder_upper")
                 if file.name.startswith(part)
             )
             self.sessions[part] = self._open(file)
@@ -42,6 +42,29 @@ class Folder:
         mask = mask.astype(bool if bool_mask else np.float32)
         feeds = {"input_features": mel[None].astype(np.float32), "input_features_mask": mask[None]}
         return session.run(None, feeds)[0]
+
+    def begin(self) -> dict[str, np.ndarray]:
+        """What the streaming encoder takes beside frames at the start of a turn."""
+        kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+        inputs = self.sessions["audio_stream"].get_inputs()
+        return {i.name: np.zeros(i.shape, kinds[i.type]) for i in inputs[1:]}
+
+    def hear(self, mel: np.ndarray, state: dict[str, np.ndarray]):
+        """The next frames ``[T,mel]``: ``(their rows [n,H], the state after them)``."""
+        session = self.sessions["audio_stream"]
+        names = [o.name for o in session.get_outputs()]
+        feeds = {"input_features": mel[None].astype(np.float32), **state}
+        rows, *states = session.run(None, feeds)
+        following = {name.removeprefix("next_"): each for name, each in zip(names[1:], states)}
+        return rows, {"rows_done": state["rows_done"] + len(rows), **following}
+
+    def hear_blocks(self, mel: np.ndarray, cuts: list[int]) -> np.ndarray:
+        """All rows of ``mel`` in blocks that begin at the rows ``cuts``."""
+        state, rows = self.begin(), []
+        for block in np.split(mel, [4 * row for row in cuts]):
+            out, state = self.hear(block, state)
+            rows.append(out)
+        return np.concatenate(rows)
 
     def embed(self, ids: list[int], audio_rows: np.ndarray | None = None):
         """Rows of a prompt: ``[1,S,H]`` and ``[1,S,L,P]``, audio rows put in place."""

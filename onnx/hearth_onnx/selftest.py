@@ -19,7 +19,7 @@ import onnxruntime as ort
 
 from . import signals
 from .fixtures import MAX_CONTEXT, SEED, recipe, write_fixtures
-from .folder import fresh
+from .folder import fresh, write_graphs
 from .runner import Folder
 from .weights import HfCheckpoint, RandomWeights
 
@@ -253,9 +253,6 @@ def _checkpoint_gives_same_graphs(folder: Path) -> bool:
     return same
 
 
-def _graph_bytes(made, folder: Path) -> list[bytes]:
-    files = []
-    for part, (graph, _) in made.graphs().items():
-        graph.save(folder / "onnx" / f"{part}.onnx")
-        files.append((folder / "onnx" / f"{part}.onnx").read_bytes())
-    return files
+def _graph_bytes(made, folder: Path) -> dict[str, bytes]:
+    write_graphs(made, folder)
+    return {path.name: path.read_bytes() for path in (folder / "onnx").iterdir()}
