@@ -8,6 +8,7 @@ use std::sync::{Arc, Once};
 use hearth::model::decoder::Decoder;
 use hearth::model::encoder::{Embedder, Encoder, Rows};
 use hearth::model::features::{self, BINS, FeatureConfig, LogMel};
+use hearth::model::hearing::Hearing;
 use hearth::model::manifest::Folder;
 use hearth::model::tokenizer::Tokenizer;
 use hearth::onnx::{self, Interrupt, Options};
@@ -195,6 +196,28 @@ fn check_generation(name: &str, precision: &str, limit: f32) {
     }
     println!("{name}: audio rows {audio_error:.1e}, first logits {logit_error:.1e}, best logits {worst_best:.1e}");
     assert!(audio_error <= limit && logit_error <= limit && worst_best <= limit);
+}
+
+#[test]
+fn streamed_audio_rows_equal_transformers() {
+    let golden = golden("tiny.json");
+    let expected = numbers(&golden["fp32"]["audio_rows"]);
+    let samples = signal(&golden["clip"]["signal"]);
+    let model = Model::open("tiny-split-fp32");
+    let mut hearing = Hearing::open(&model.folder, model.features.clone(), OPTIONS).expect("the encoder opens");
+    let mut worst = 0.0_f32;
+    for block_rows in 1..=50 {
+        hearing.reset().expect("a fresh start");
+        let mut rows = Vec::new();
+        for block in samples.chunks(block_rows * 640) {
+            hearing.push(block);
+            rows.extend(hearing.whole_rows(1, &model.interrupt).expect("it runs"));
+        }
+        rows.extend(hearing.tail(&model.interrupt).expect("it runs"));
+        worst = worst.max(error(&rows, &expected));
+    }
+    println!("streamed rows, blocks of 1 to 50 rows: {worst:.1e}");
+    assert!(worst <= LIMIT);
 }
 
 #[test]

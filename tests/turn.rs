@@ -82,6 +82,40 @@ fn a_resumed_draft_equals_hearing_it_all_at_once() {
 }
 
 #[test]
+fn a_streamed_turn_equals_a_batch_however_it_is_cut() {
+    let mut model = load("tiny-split-fp32");
+    let mut state = 7_u32;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % n
+    };
+    for round in 0..12 {
+        let all = sound(3_000 + below(45_000));
+        let expected = batch(&mut model, &all, Start::Fresh);
+        model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
+        // From single samples' worth of time to 50 rows in one piece.
+        let longest = [100, 641, 5_000, 32_000][round % 4];
+        let mut rest = all.as_slice();
+        let mut drafts = 0;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at((1 + below(longest)).min(rest.len()));
+            model.hear(piece).expect("it is heard");
+            rest = after;
+            if !rest.is_empty() && below(6) == 0 && drafts < 4 {
+                drafts += 1;
+                model.draft().expect("it drafts");
+                for _ in 0..below(4) {
+                    model.advance().expect("it decodes");
+                }
+                model.resume().expect("it resumes");
+            }
+        }
+        model.draft().expect("it drafts");
+        assert_eq!(commit(&mut model), expected, "round {round}, {} samples, {drafts} drafts", all.len());
+    }
+}
+
+#[test]
 fn a_committed_draft_drops_what_was_queued() {
     let mut model = load("tiny-split-fp32");
     let all = sound(20_000);
