@@ -28,12 +28,16 @@ pub fn run(config: &Config, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Bytes of a graph with its external data, which is named after it.
+/// Bytes of a graph and of the data files that it names. Two graphs may share one.
 fn bytes_of(path: &Path) -> u64 {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return 0 };
-    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    let own = entries.flatten().filter(|e| e.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes()));
-    own.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+    let Ok(graph) = std::fs::read(path) else { return 0 };
+    let entries = path.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    let data = entries.into_iter().flatten().flatten().filter(|entry| {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        !name.ends_with(b".onnx") && graph.windows(name.len()).any(|window| window == name)
+    });
+    graph.len() as u64 + data.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum::<u64>()
 }
 
 /// One line a port; the many keys and values are counted, with the first and last shown.
