@@ -1,5 +1,6 @@
 """Clips for training: log-mels in one memory-mapped array, varied on the fly, in padded batches."""
 
+import collections
 import json
 import re
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import sentences
 import tokenizer
 from tokenizer import AFTER, BEFORE, ID, render_calls
 
@@ -19,6 +21,21 @@ SUF = ANSWER.encode(AFTER, add_special_tokens=False).ids
 def char_ids(text):
     """CTC targets (0 is the blank)."""
     return [CHARS.index(c) + 1 for c in re.sub(r"[^a-z' ]", "", text.lower())]
+
+
+def word_list(n=4000, seed=5, least=8):
+    """Words of the grammar said at least `least` times in `n` sentences: classes of the word CTC."""
+    rng = np.random.default_rng(seed)
+    count = collections.Counter(w for _, t, _ in sentences.generate(rng, n) for w in t.split())
+    return sorted(w for w, c in count.items() if c >= least)
+
+
+WORDS = {w: i + 2 for i, w in enumerate(word_list())}  # 0 is the blank, 1 any other word
+
+
+def word_ids(text):
+    """Word CTC targets."""
+    return [WORDS.get(w, 1) for w in text.lower().replace("?", "").replace(",", "").split()]
 
 
 def prompt_ids(rows):
@@ -49,6 +66,7 @@ class Clips:
                 if r["start"] + r["frames"] > len(self.mel[-1]):
                     break
                 r["chars"] = char_ids(r["text"])
+                r["words"] = word_ids(r["text"])
                 r["answer"] = ANSWER.encode(render_calls(r["calls"]), add_special_tokens=False).ids
                 r["shard"] = n
                 if tokenizer_rows(r["frames"]) < len(r["chars"]) + 2:
@@ -94,8 +112,8 @@ def vary(rng, clips, picks, strength, norm):
             a = at.floor().long()
             w = at - a
             x = x[:, a] * (1 - w) + x[:, (a + 1).clamp(max=127)] * w
-        lead = int(rng.integers(2, 8 + int(45 * s)))
-        tail = int(rng.integers(4, 12 + int(45 * s)))
+        lead = 2 + int((6 if s == 0 else 46) * rng.random() ** 2)
+        tail = 4 + int((8 if s == 0 else 46) * rng.random() ** 2)
         speech.append((lead, len(x)))
         out.append(F.pad(x, (0, 0, lead, tail), value=float(np.log(1e-3))))
         lens.append(len(out[-1]))
@@ -167,5 +185,7 @@ def batch(rng, clips, picks, strength, norm):
         x[j, :len(row)], where[j, :len(row)] = u, w
         y[j, :len(lab)] = torch.tensor(lab)
         at[j, :len(lab)] = f + torch.arange(len(lab))
-    return {"mel": mel, "mask": mask, "rows": rows, "chars": torch.tensor([c for r in chars for c in r]),
+    said = [clips.rows[i]["words"] for i in picks]
+    return {"words": torch.tensor([w for r in said for w in r]), "nwords": torch.tensor([len(r) for r in said]),
+            "mel": mel, "mask": mask, "rows": rows, "chars": torch.tensor([c for r in chars for c in r]),
             "nchars": torch.tensor([len(r) for r in chars]), "ids": x, "where": where, "labels": y, "at": at}

@@ -16,7 +16,7 @@ def load(path):
     """(model, (mean, std), state) of a checkpoint."""
     saved = torch.load(path, weights_only=False)
     net = Starter(len(data.CHARS) + 1)
-    net.load_state_dict(saved["net"])
+    net.load_state_dict(saved["net"], strict=False)
     return net.eval(), saved["norm"], saved["state"]
 
 

@@ -15,15 +15,34 @@ from torch import nn
 from config import AUDIO, CLIP, TEXT
 
 
+class RmsNorm(torch.autograd.Function):
+    """x / rms(x) * w with few passes; a third of the time of the composed operations."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        y = x.float()
+        r = torch.rsqrt(torch.linalg.vecdot(y, y) / x.shape[-1] + 1e-6).unsqueeze(-1).to(x.dtype)
+        n = x * r
+        ctx.save_for_backward(n, r, w)
+        return n * w
+
+    @staticmethod
+    def backward(ctx, g):
+        n, r, w = ctx.saved_tensors
+        gw = g * w
+        dw = (g * n).reshape(-1, n.shape[-1]).sum(0) if ctx.needs_input_grad[1] else None
+        m = torch.linalg.vecdot(gw, n).div_(n.shape[-1]).unsqueeze(-1)
+        return (gw - n * m) * r, dw
+
+
 class Norm(nn.Module):
     def __init__(self, dim, scale=True):
         super().__init__()
-        self.dim = dim
         self.weight = nn.Parameter(torch.ones(dim)) if scale else None
+        self.register_buffer("one", torch.ones(dim), persistent=False)
 
     def forward(self, x):
-        w = self.weight if self.weight is None else self.weight.to(x.dtype)
-        return F.rms_norm(x, (self.dim,), w, 1e-6)
+        return RmsNorm.apply(x, (self.one if self.weight is None else self.weight).to(x.dtype))
 
 
 class Clipped(nn.Module):
@@ -291,16 +310,19 @@ class Inner(nn.Module):
 
 
 class Starter(nn.Module):
-    """The model and, for training only, a character CTC head on the audio tower."""
+    """The model and, for training only, CTC heads on the audio tower: characters and words."""
 
-    def __init__(self, chars):
+    def __init__(self, chars, words=0):
         super().__init__()
         self.model = Inner()
         self.ctc = nn.Linear(AUDIO["hidden_size"], chars)
+        if words:
+            self.words = nn.Linear(AUDIO["hidden_size"], words)
 
     def audio(self, mel, mask):
-        """-> (CTC logits [B, n, chars], audio rows in text width [B, n, H])."""
+        """-> (character CTC logits [B, n, chars], audio rows in text width [B, n, H])."""
         h, o = self.model.audio_tower(mel, mask)
+        self.top = h
         return self.ctc(h), self.model.embed_audio(o)
 
     def decode(self, audio, ids, where, rows):
@@ -313,7 +335,7 @@ class Starter(nn.Module):
 
 def hf_state(starter):
     """State dict under the Hugging Face names, clip bounds included, CTC head left out."""
-    out = {k: v.detach().contiguous() for k, v in starter.state_dict().items() if not k.startswith("ctc.")}
+    out = {k: v.detach().contiguous() for k, v in starter.state_dict().items() if k.startswith("model.")}
     for k in list(out):
         if k.startswith("model.audio_tower") and k.endswith(".linear.weight"):
             base = k[:-len("linear.weight")]

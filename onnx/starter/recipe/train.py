@@ -30,7 +30,9 @@ SHARE = {"espeak": 0.42, "flite": 0.2, "festival": 0.06, "kokoro": 0.32}
 
 def picks(rng, clips, n, engines, longest):
     """Clip numbers for a pool of `n`: engines by share, nothing over `longest` frames."""
-    share = {e: SHARE[e] for e in engines if clips.groups.get(e)}
+    # An engine with few clips must not be heard over and over.
+    count = {e: len(clips.groups[e]) for e in engines if clips.groups.get(e)}
+    share = {e: min(SHARE[e], 8 * c / sum(count.values())) for e, c in count.items()}
     total = sum(share.values())
     out = []
     while len(out) < n:
@@ -61,6 +63,16 @@ def average(net, extra, ranks):
     return flat[at:].tolist()
 
 
+def grow(old, new):
+    """Optimiser state `old` for the groups of `new`, which may have more parameters at the end."""
+    if [len(g["params"]) for g in old["param_groups"]] == [len(g["params"]) for g in new["param_groups"]]:
+        return old
+    state = {}
+    for a, b in zip(old["param_groups"], new["param_groups"]):
+        state.update({j: old["state"][i] for i, j in zip(a["params"], b["params"]) if i in old["state"]})
+    return {"state": state, "param_groups": new["param_groups"]}
+
+
 def shards():
     return data.Clips([p.with_suffix("") for p in sorted((WORK / "data").glob("*.jsonl"))])
 
@@ -70,7 +82,7 @@ def run(rank, args):
     dist.init_process_group("gloo", rank=rank, world_size=args.ranks)
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
-    net = Starter(len(data.CHARS) + 1)
+    net = Starter(len(data.CHARS) + 1, len(data.WORDS) + 2)
     decay = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}],
@@ -80,8 +92,8 @@ def run(rank, args):
     path = WORK / f"{args.name}.pt"
     if path.exists():
         saved = torch.load(path, weights_only=False)
-        net.load_state_dict(saved["net"])
-        opt.load_state_dict(saved["opt"])
+        net.load_state_dict(saved["net"], strict=False)
+        opt.load_state_dict(grow(saved["opt"], opt.state_dict()))
         state, norm = saved["state"], saved["norm"]
     else:
         norm = tuple(torch.tensor(v, dtype=torch.float32) for v in data.statistics(clips))
@@ -114,14 +126,17 @@ def run(rank, args):
             logits, audio = net.audio(b["mel"], b["mask"])
             ctc = F.ctc_loss(F.log_softmax(logits.float(), -1).transpose(0, 1), b["chars"], b["rows"],
                              b["nchars"], zero_infinity=True)
-            ce = torch.zeros(())
+            ce = word = torch.zeros(())
             if state["phase"] > 0:
+                word = F.ctc_loss(F.log_softmax(net.words(net.top).float(), -1).transpose(0, 1), b["words"],
+                                  b["rows"], b["nwords"], zero_infinity=True)
                 out = net.decode(audio, b["ids"], b["where"], b["at"]).float()
                 ce = F.cross_entropy(out.flatten(0, 1), b["labels"].flatten(), ignore_index=-100)
         opt.zero_grad(set_to_none=True)
-        (ctc + 1.5 * ce).backward()
+        (ctc + 0.5 * word + 2.0 * ce).backward()
         now = time.time()
-        ctc, ce, spent = average(net, [float(ctc.detach()), float(ce.detach()), min(now - last, 10.0)], args.ranks)
+        ctc, ce, word, spent = average(net, [float(ctc.detach()), float(ce.detach()), float(word.detach()),
+                                             min(now - last, 10.0)], args.ranks)
         last = now
         norm2 = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         if torch.isfinite(norm2):
@@ -133,14 +148,15 @@ def run(rank, args):
         state["ctc"] += 0.03 * (min(ctc, 9.0) - state["ctc"])
         if state["phase"] > 0:
             state["ce"] += 0.03 * (ce - state["ce"])
+            state["word"] = state.get("word", 5.0) + 0.03 * (word - state.get("word", 5.0))
             # Augmentation grows while CTC keeps up and steps back when it does not.
             up = 0.002 if state["ctc"] < args.keep else -0.002
-            state["strength"] = float(np.clip(state["strength"] + up, 0, 1))
+            state["strength"] = float(np.clip(state["strength"] + up, args.least, args.most))
         elif state["ctc"] < args.catch:
             state["phase"], pool = 1, []
         if rank == 0 and state["step"] % 20 == 0:
             print(f"{state['step']} {state['spent']:.0f}s phase {state['phase']} strength {state['strength']:.2f} "
-                  f"ctc {state['ctc']:.3f} ce {state['ce']:.3f} lr {opt.param_groups[0]['lr']:.2e} "
+                  f"ctc {state['ctc']:.3f} ce {state['ce']:.3f} word {state.get('word', 0):.3f} lr {opt.param_groups[0]['lr']:.2e} "
                   f"T {b['mel'].shape[1]} took {spent:.2f}", flush=True)
         if state["step"] % 100 == 0:
             clips, pool = shards(), []
@@ -162,6 +178,8 @@ def main():
     ap.add_argument("--seed", type=int, default=7)
     ap.add_argument("--catch", type=float, default=1.0, help="CTC at which the decoder joins")
     ap.add_argument("--keep", type=float, default=0.6, help="CTC under which augmentation grows")
+    ap.add_argument("--least", type=float, default=0.3, help="augmentation once the decoder has joined")
+    ap.add_argument("--most", type=float, default=0.8)
     ap.add_argument("--save", type=float, default=240)
     ap.add_argument("--port", type=int, default=29517)
     args = ap.parse_args()
