@@ -129,14 +129,6 @@ impl Model {
     }
 }
 
-fn slice(rows: &Rows, from: usize, to: usize) -> Rows {
-    let cut = |all: &[f32]| {
-        let width = all.len() / rows.len;
-        all[from * width..to * width].to_vec()
-    };
-    Rows { len: to - from, embeds: cut(&rows.embeds), per_layer: cut(&rows.per_layer) }
-}
-
 fn argmax(logits: &[f32]) -> u32 {
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
     best.expect("there are logits") as u32
@@ -152,6 +144,21 @@ fn features_equal_the_reference_extractor() {
         LogMel::new(config).push(&samples, &mut frames);
         assert_eq!(frames.len() / BINS, case["valid_frames"].as_u64().expect("a count") as usize, "{name}");
         assert_eq!(features::frames(samples.len()), frames.len() / BINS, "{name}");
+        let values: Vec<f64> = frames.iter().map(|&v| f64::from(v)).collect();
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
+        let extreme = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick).expect("there are frames");
+        let statistics =
+            [("mean", mean), ("deviation", deviation), ("min", extreme(f64::min)), ("max", extreme(f64::max))];
+        for (what, found) in statistics {
+            let expected = case[what].as_f64().expect("a number");
+            assert!((found - expected).abs() <= 1e-4, "{name}: {what} {found} for {expected}");
+        }
+        for (bin, expected) in numbers(&case["bin_means"]).into_iter().enumerate() {
+            let of_bin = frames.iter().skip(bin).step_by(BINS);
+            let found = of_bin.map(|&v| f64::from(v)).sum::<f64>() / (frames.len() / BINS) as f64;
+            assert!((found - f64::from(expected)).abs() <= 1e-4, "{name}: mean of bin {bin}");
+        }
         for (at, row) in case["rows"].as_object().expect("rows by number") {
             let at: usize = at.parse().expect("a number");
             let found = &frames[at * BINS..(at + 1) * BINS];
@@ -169,6 +176,25 @@ fn features_equal_the_reference_extractor() {
     };
     check("normalised", &golden["normalised"], normalised);
     println!("features: max abs error {worst:.1e}");
+}
+
+/// Keys and values of all layers at the rows of the golden: the largest relative error of a tensor.
+fn kv_error(model: &Model, expected: &Value) -> f32 {
+    let mut worst = 0.0_f32;
+    for (name, rows) in expected["kv"].as_object().expect("tensors by name") {
+        let (layer, what) = name.split_once('.').expect("layer.key or layer.value");
+        let layer = layer.parse().expect("a number");
+        let positions = numbers(&expected["kv_positions"]);
+        let found: Vec<f32> = positions
+            .iter()
+            .flat_map(|&row| {
+                let what = usize::from(what == "value");
+                model.decoder.key_or_value(layer, what, row as usize).expect("a row of the context")
+            })
+            .collect();
+        worst = worst.max(error(&found, &numbers(rows)));
+    }
+    worst
 }
 
 /// Audio rows, first logits and 40 greedy tokens against `transformers`.
@@ -194,8 +220,11 @@ fn check_generation(name: &str, precision: &str, limit: f32) {
         let row = model.text(&[token]);
         logits = model.step(&row);
     }
-    println!("{name}: audio rows {audio_error:.1e}, first logits {logit_error:.1e}, best logits {worst_best:.1e}");
-    assert!(audio_error <= limit && logit_error <= limit && worst_best <= limit);
+    let kv_error = kv_error(&model, expected);
+    println!(
+        "{name}: audio rows {audio_error:.1e}, first logits {logit_error:.1e}, best logits {worst_best:.1e}, kv {kv_error:.1e}"
+    );
+    assert!(audio_error <= limit && logit_error <= limit && worst_best <= limit && kv_error <= limit);
 }
 
 #[test]
@@ -262,10 +291,10 @@ fn check_pieces(name: &str) {
         model.decoder.rewind(0).expect("a rewind");
         let mut from = 0;
         for to in cuts {
-            model.prefill(&slice(&prompt, from, to));
+            model.prefill(&prompt.slice(from, to));
             from = to;
         }
-        let logits = model.step(&slice(&prompt, from, n));
+        let logits = model.step(&prompt.slice(from, n));
         let error = error(&logits, &whole);
         assert!(error <= LIMIT, "{name} in pieces: {error}");
     }
@@ -274,7 +303,7 @@ fn check_pieces(name: &str) {
     let other = model.text(&[5, 6, 7, 8, 9, 10]);
     model.step(&other);
     model.decoder.rewind(20).expect("a rewind");
-    let logits = model.step(&slice(&prompt, 20, n));
+    let logits = model.step(&prompt.slice(20, n));
     let error = error(&logits, &whole);
     assert!(error <= LIMIT, "{name} after a rewind: {error}");
 }
@@ -310,7 +339,7 @@ fn an_interrupted_run_leaves_the_context_as_it_was() {
         let whole = model.step(&prompt);
         model.decoder.rewind(10).expect("a rewind");
         model.interrupt.raise();
-        let rest = slice(&prompt, 10, prompt.len);
+        let rest = prompt.slice(10, prompt.len);
         assert!(model.decoder.step(&rest, &model.interrupt).is_err());
         assert_eq!(model.decoder.len(), 10);
         model.interrupt.clear();

@@ -11,10 +11,13 @@ from .weights import RandomWeights
 
 SEED = 1
 MAX_CONTEXT = 4096
-FLAGS = {"phrases": True, "history": True, "declares_tools": True, "reads_text": True}
+TALKS = {"phrases": True, "history": True, "reads_text": True}
+"""A short prompt, so that a second turn fits the context."""
+CALLS = {}
+"""As the starter: it only calls, so that even random weights make a valid call."""
 
 
-def recipe(name: str, precision: str, layout: str = "split") -> Recipe:
+def recipe(name: str, precision: str, layout: str = "split", flags: dict = TALKS) -> Recipe:
     """The tiny model at one precision and layout."""
     return Recipe(
         config=configs.load("tiny"),
@@ -24,7 +27,7 @@ def recipe(name: str, precision: str, layout: str = "split") -> Recipe:
         layout=layout,
         max_context=MAX_CONTEXT,
         kv="concat" if layout == "merged" else "in_place",
-        flags=FLAGS,
+        flags=flags,
     )
 
 
@@ -34,8 +37,8 @@ def recipes() -> list[Recipe]:
     merged = recipe("tiny-merged-fp32", "fp32", "merged")
     return [
         recipe("tiny-split-fp32", "fp32"),
-        recipe("tiny-split-q8", "q8b32a4"),
-        recipe("tiny-split-q4", "q4b32a0"),
+        recipe("tiny-split-q8", "q8b32a4", flags=CALLS),
+        recipe("tiny-split-q4", "q4b32a0", flags=CALLS),
         merged,
         replace(merged, name="tiny-merged-in-place", kv="in_place"),
     ]

@@ -29,19 +29,12 @@ const FRAME: usize = 320;
 const PAD_LEFT: usize = FRAME / 2;
 const FFT: usize = 512;
 const SPECTRUM: usize = FFT / 2 + 1;
-/// The batch extractor pads a clip with zeros to a multiple of this many samples.
-const PAD_MULTIPLE: usize = 128;
 const FLOOR: f64 = 1e-3;
 const NYQUIST_HZ: f64 = 8000.0;
 
 /// Frames that `n_samples` make final.
 pub fn frames(n_samples: usize) -> usize {
     n_samples.saturating_sub(1) / HOP
-}
-
-/// Audio tokens (rows of the encoder's output) of a whole clip of `n_samples`.
-pub fn tokens(n_samples: usize) -> usize {
-    frames(n_samples).div_ceil(4).min(MAX_TOKENS)
 }
 
 /// Rows of the encoder's output that no later sample can change: row `u` once `n_samples >= 640u + 641`.
@@ -122,15 +115,6 @@ fn per_bin(extractor: &Value, key: &str) -> Result<Option<Vec<f32>>, String> {
     Ok(Some(values))
 }
 
-/// What the batch extractor gives for one clip.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Features {
-    /// Frames, `[T, 128]` flat. Masked frames are zero.
-    pub rows: Vec<f32>,
-    /// Which frames are made of sound alone, `[T]`: all of them but those that reach into the padding at the end.
-    pub mask: Vec<bool>,
-}
-
 /// Makes frames as samples arrive. One per stream; [`LogMel::reset`] before the next one.
 pub struct LogMel {
     config: FeatureConfig,
@@ -200,27 +184,6 @@ impl LogMel {
         self.pending.drain(..ready * HOP);
     }
 
-    /// Ends the stream: resets, and says how many masked frames the batch extractor puts after the ones pushed
-    /// already, because it pads the clip. They are rows of zeros that the encoder strips again: with or without them
-    /// its output is the same, so nothing is appended.
-    pub fn finish(&mut self) -> usize {
-        let padded = frames(self.n_samples.next_multiple_of(PAD_MULTIPLE));
-        let masked = padded - frames(self.n_samples);
-        self.reset();
-        masked
-    }
-
-    /// A whole clip at once, padding and mask included: exactly what the batch extractor returns.
-    pub fn extract(config: &FeatureConfig, samples: &[f32]) -> Features {
-        let mut front_end = Self::new(config.clone());
-        let mut rows = Vec::new();
-        front_end.push(samples, &mut rows);
-        let mut mask = vec![true; rows.len() / BINS];
-        mask.resize(mask.len() + front_end.finish(), false);
-        rows.resize(mask.len() * BINS, 0.0);
-        Features { rows, mask }
-    }
-
     /// Appends the frame whose window starts at `start` in `pending`.
     fn frame(&mut self, start: usize, out: &mut Vec<f32>) {
         let samples = &self.pending[start..start + FRAME];
@@ -278,8 +241,14 @@ mod tests {
         (0..n).map(|i| (amplitude * phase(i).sin()) as f32).collect()
     }
 
+    fn rows_with(config: FeatureConfig, samples: &[f32]) -> Vec<f32> {
+        let mut rows = Vec::new();
+        LogMel::new(config).push(samples, &mut rows);
+        rows
+    }
+
     fn rows(samples: &[f32]) -> Vec<f32> {
-        LogMel::extract(&FeatureConfig::default(), samples).rows
+        rows_with(FeatureConfig::default(), samples)
     }
 
     #[test]
@@ -299,10 +268,9 @@ mod tests {
             (160_000, 250),
             (208_000, 325),
             (480_000, 750),
-            (960_000, 750),
         ];
         for (n, expected) in table {
-            assert_eq!(tokens(n), expected, "{n} samples");
+            assert_eq!(frames(n).div_ceil(4), expected, "{n} samples");
         }
         assert_eq!([0, 161, 16_000, 145_840].map(frames), [0, 1, 99, 911]);
         assert_eq!([0, 640, 641, 1280, 1281, 16_000].map(final_rows), [0, 0, 1, 1, 2, 24]);
@@ -342,19 +310,6 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_masked_and_zero() {
-        // samples, frames with padding, of which masked: as the batch extractor counts them
-        for (n, total, masked) in [(100, 0, 0), (800, 5, 1), (16_000, 99, 0), (161, 1, 0), (1610, 10, 0), (1540, 10, 1)]
-        {
-            let features = LogMel::extract(&FeatureConfig::default(), &vec![0.1; n]);
-            assert_eq!(features.mask.len(), total, "{n} samples");
-            assert_eq!(features.mask.iter().filter(|&&valid| !valid).count(), masked, "{n} samples");
-            assert_eq!(features.rows.len(), total * BINS);
-            assert!(features.rows[(total - masked) * BINS..].iter().all(|&v| v == 0.0));
-        }
-    }
-
-    #[test]
     fn mean_and_deviation_are_applied() {
         let samples = tone(440.0, 0.5, 4001);
         let plain = rows(&samples);
@@ -362,7 +317,7 @@ mod tests {
             per_bin_mean: Some((0..BINS).map(|i| i as f32 / 10.0).collect()),
             per_bin_stddev: Some((0..BINS).map(|i| 1.0 + i as f32).collect()),
         };
-        let scaled = LogMel::extract(&config, &samples).rows;
+        let scaled = rows_with(config, &samples);
         for (i, (a, b)) in plain.iter().zip(&scaled).enumerate() {
             let bin = (i % BINS) as f32;
             assert!(((a - bin / 10.0) / (1.0 + bin) - b).abs() < 1e-5, "value {i}");
