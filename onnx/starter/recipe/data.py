@@ -69,7 +69,7 @@ class Clips:
                 r["words"] = word_ids(r["text"])
                 r["answer"] = ANSWER.encode(render_calls(r["calls"]), add_special_tokens=False).ids
                 r["shard"] = n
-                if tokenizer_rows(r["frames"]) < len(r["chars"]) + 2:
+                if audio_rows(r["frames"]) < len(r["chars"]) + 2:
                     r["tight"] = True
                 self.groups.setdefault(r["voice"].split("/")[0], []).append(len(self.rows))
                 self.rows.append(r)
@@ -79,7 +79,7 @@ class Clips:
         return self.mel[r["shard"]][r["start"]:r["start"] + r["frames"]]
 
 
-def tokenizer_rows(frames):
+def audio_rows(frames):
     return -(-frames // 4)
 
 

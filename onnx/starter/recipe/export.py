@@ -27,8 +27,8 @@ def main():
     config.write(folder, mean.tolist(), std.tolist())
     tensors = {k: v.half() for k, v in hf_state(net).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    # The CTC head is no part of the model; a warm start wants it.
-    save_file({k: v.half().contiguous() for k, v in net.state_dict().items() if k.startswith("ctc.")},
+    # The CTC heads are no part of the model; a warm start wants them.
+    save_file({k: v.half().contiguous() for k, v in net.state_dict().items() if k.startswith(("ctc.", "words."))},
               folder / "recipe" / "ctc_head.safetensors" if (folder / "recipe").is_dir() else folder / "ctc_head.safetensors")
     print(state, (folder / "model.safetensors").stat().st_size, "bytes")
 

@@ -25,6 +25,7 @@ from model import Starter
 from tokenizer import FOLDER
 
 WORK = FOLDER / "work"
+TALK = 0.22  # share of talk that is no command (one clip in nine of those made)
 SHARE = {"espeak": 0.42, "flite": 0.2, "festival": 0.06, "kokoro": 0.32}
 
 
@@ -37,9 +38,11 @@ def picks(rng, clips, n, engines, longest):
     out = []
     while len(out) < n:
         e = str(rng.choice(list(share), p=[s / total for s in share.values()]))
+        talk = rng.random() < TALK
         i = clips.groups[e][int(rng.integers(len(clips.groups[e])))]
-        if clips.rows[i]["frames"] <= longest:
-            out.append(i)
+        while bool(clips.rows[i]["calls"]) == talk or clips.rows[i]["frames"] > longest:
+            i = clips.groups[e][int(rng.integers(len(clips.groups[e])))]
+        out.append(i)
     return out
 
 
