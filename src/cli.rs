@@ -260,7 +260,10 @@ fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
     if json {
         println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(INTERNAL, e))?);
     } else {
-        println!("{report}");
+        print!("{report}");
+    }
+    if report.failed == report.clips {
+        return Err(Failure::new(INTERNAL, format!("none of {} clips could be heard", report.clips)));
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ use crate::dialogue::ToolCall;
 
 /// Most calls that one clip may be labelled with: the best assignment is searched among all subsets.
 pub const MAX_CALLS: usize = 8;
+/// Most clips not understood that the printed report names; the JSON object has all of them.
+const MAX_SHOWN: usize = 20;
 /// Most missing files that an error names.
 const MAX_NAMED: usize = 5;
 
@@ -87,7 +89,7 @@ pub struct Score {
     pub arguments: BTreeMap<String, (usize, usize)>,
 }
 
-/// How long clips took, in milliseconds. `None` when no clip was heard.
+/// How long clips took, in milliseconds. `None` when nothing was heard in any clip.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Latency {
     /// Half of the clips took at most this long.
@@ -137,7 +139,7 @@ pub struct Report {
     pub per_argument: BTreeMap<String, f64>,
     /// What the shares are made of.
     pub argument_counts: BTreeMap<String, Count>,
-    /// Over the clips that could be heard.
+    /// Over the clips in which something was heard.
     pub latency_ms: Latency,
     /// Clips that could not be heard; they count as not understood.
     pub failed: usize,
@@ -320,14 +322,14 @@ fn text(value: &Value) -> Option<String> {
 
 /// Hears every labelled clip of a folder and scores it.
 ///
-/// `hear` gets the path of a clip and gives back the calls and how long they took in milliseconds, or why the clip could
-/// not be heard. `progress` is told before each clip how many are done, and at the end, of how many.
+/// `hear` gets the path of a clip and gives back the calls and how long they took in milliseconds, `None` when there was
+/// nothing to hear, or why the clip could not be heard. `progress` is told before each clip how many are done, and at the end, of how many.
 ///
 /// # Errors
 /// When the labels cannot be read or clips are missing; nothing is heard then.
 pub fn run(
     dir: &Path,
-    mut hear: impl FnMut(&Path) -> Result<(Vec<ToolCall>, f64), String>,
+    mut hear: impl FnMut(&Path) -> Result<(Vec<ToolCall>, Option<f64>), String>,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Report, EvalError> {
     let labels = read_labels(dir)?;
@@ -350,11 +352,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a clip: its calls and milliseconds, or why it could not be heard.
-    pub fn add(&mut self, label: &Label, heard: Result<(Vec<ToolCall>, f64), String>) {
+    /// Adds a clip: its calls and milliseconds (`None`: nothing was heard), or why it could not be heard.
+    pub fn add(&mut self, label: &Label, heard: Result<(Vec<ToolCall>, Option<f64>), String>) {
         let (calls, error) = match heard {
             Ok((calls, latency_ms)) => {
-                self.latencies_ms.push(latency_ms);
+                self.latencies_ms.extend(latency_ms);
                 (calls.iter().map(Call::from).collect(), None)
             }
             Err(error) => (Vec::new(), Some(error)),
@@ -434,8 +436,34 @@ impl fmt::Display for Report {
         if self.failed > 0 {
             row("could not be heard", self.failed.to_string())?;
         }
-        Ok(())
+        let (failed, wrong): (Vec<&Miss>, Vec<&Miss>) = self.misses.iter().partition(|miss| miss.error.is_some());
+        for miss in failed.into_iter().chain(wrong).take(MAX_SHOWN) {
+            writeln!(out, "{miss}")?;
+        }
+        match self.misses.len().saturating_sub(MAX_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(out, "and {more} more; --json names all"),
+        }
     }
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: expected {}, ", self.file, spelled(&self.expected))?;
+        match &self.error {
+            Some(error) => write!(out, "could not be heard: {error}"),
+            None => write!(out, "called {}", spelled(&self.heard)),
+        }
+    }
+}
+
+/// `turn_on {"kind":"light"} + timer_left {}`
+fn spelled(calls: &[Call]) -> String {
+    if calls.is_empty() {
+        return "nothing".to_owned();
+    }
+    let call = |call: &Call| format!("{} {}", call.intent, Value::Object(call.slots.clone()));
+    calls.iter().map(call).collect::<Vec<_>>().join(" + ")
 }
 
 #[cfg(test)]
