@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Number, Value};
 
-use crate::dialogue::{Arguments, Kind, Parameter, ToolSpec};
+use super::resolve::fold;
+use crate::dialogue::{Arguments, Kind, Parameter, ToolSpec, is_word};
 
 /// Deepest nesting of parameters.
 const MAX_DEPTH: usize = 8;
@@ -130,10 +131,6 @@ fn spec_from(value: &Value, unnamed: &str) -> Result<ToolSpec, SchemaError> {
     })
 }
 
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 /// Only the keywords in `known` and notes may stand in `schema`.
 fn only(schema: &Map<String, Value>, known: &[&str], at: At<'_>) -> Result<(), SchemaError> {
     match schema.keys().find(|key| !known.contains(&key.as_str()) && !NOTES.contains(&key.as_str())) {
@@ -218,7 +215,7 @@ fn choice_from(values: &Value, at: At<'_>) -> Result<Kind, SchemaError> {
             return Err(at.error("enum may hold strings with text in them only"));
         };
         if !seen.insert(fold(choice)) {
-            return Err(at.error(format!("enum has {choice} twice, case ignored")));
+            return Err(at.error(format!("enum has {choice} twice, only written differently")));
         }
         choices.push(choice.to_owned());
     }
@@ -271,7 +268,7 @@ fn object_from(schema: &Map<String, Value>, at: At<'_>) -> Result<Vec<Parameter>
 
 /// Checks the arguments of a call and gives them back in their declared form and order.
 ///
-/// Choices get their listed spelling; a number may come as a string, a whole number as `5.0`; `null` is the same as not
+/// Choices get their listed spelling, from any that [`fold`]s to the same; a number may come as a string, a whole number as `5.0`; `null` is the same as not
 /// given.
 ///
 /// # Errors
@@ -354,12 +351,6 @@ fn out_of_range<T: PartialEq + std::fmt::Display>(name: &str, min: T, ends: (T, 
         (true, false) => format!("{name} must be at most {max}"),
         (true, true) => format!("{name} is too large"),
     }
-}
-
-/// Lower case, with single spaces.
-fn fold(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").to_lowercase()
 }
 
 fn text(value: &Value) -> Option<String> {

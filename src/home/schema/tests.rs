@@ -37,7 +37,10 @@ fn declarations() {
     check(with(json!({"type": ["string", "null"]})), "tool dim: parameters.x: type must be one word");
     check(with(json!({"type": "string", "pattern": "a+"})), "tool dim: parameters.x: pattern is not supported here");
     check(with(json!({"enum": []})), "tool dim: parameters.x: enum must be a list with at least one value");
-    check(with(json!({"enum": ["Tea", "tea"]})), "tool dim: parameters.x: enum has tea twice, case ignored");
+    check(
+        with(json!({"enum": ["Tea", "tea"]})),
+        "tool dim: parameters.x: enum has tea twice, only written differently",
+    );
     check(with(json!({"enum": [1]})), "tool dim: parameters.x: enum may hold strings with text in them only");
     check(
         with(json!({"type": "integer", "minimum": 5, "maximum": 1})),
