@@ -268,7 +268,7 @@ fn object_from(schema: &Map<String, Value>, at: At<'_>) -> Result<Vec<Parameter>
 
 /// Checks the arguments of a call and gives them back in their declared form and order.
 ///
-/// Choices get their listed spelling, from any that [`fold`]s to the same; a number may come as a string, a whole number as `5.0`; `null` is the same as not
+/// Choices get their listed spelling, whatever case, hyphens and articles they come with; a number may come as a string, a whole number as `5.0`; `null` is the same as not
 /// given.
 ///
 /// # Errors
