@@ -268,8 +268,8 @@ fn object_from(schema: &Map<String, Value>, at: At<'_>) -> Result<Vec<Parameter>
 
 /// Checks the arguments of a call and gives them back in their declared form and order.
 ///
-/// Choices get their listed spelling, whatever case, hyphens and articles they come with; a number may come as a string, a whole number as `5.0`; `null` is the same as not
-/// given.
+/// Choices get their listed spelling, whatever case, hyphens and articles they come with; a number may come as a
+/// string, a whole number as `5.0`; `null` is the same as not given.
 ///
 /// # Errors
 /// A clause that can be spoken after "I cannot do that:", naming the parameter.
