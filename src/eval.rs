@@ -322,8 +322,9 @@ fn text(value: &Value) -> Option<String> {
 
 /// Hears every labelled clip of a folder and scores it.
 ///
-/// `hear` gets the path of a clip and gives back the calls and how long they took in milliseconds, `None` when there was
-/// nothing to hear, or why the clip could not be heard. `progress` is told before each clip how many are done, and at the end, of how many.
+/// `hear` gets the path of a clip and gives back the calls and how long they took in milliseconds, `None` when there
+/// was nothing to hear, or why the clip could not be heard. `progress` is told before each clip how many are done, and
+/// at the end, of how many.
 ///
 /// # Errors
 /// When the labels cannot be read or clips are missing; nothing is heard then.
