@@ -171,13 +171,14 @@ impl Hearth {
         &mut self.model
     }
 
-    /// The calls that the model makes for a recording, and the time in ms they took; nothing is carried out.
+    /// The calls that the model makes for a recording, and the time in ms they took, `None` for a recording without
+    /// speech; nothing is carried out.
     ///
     /// # Errors
     /// When the file is unreadable or the model fails.
-    pub fn calls_for(&mut self, file: &Path) -> Result<(Vec<ToolCall>, f64), Failure> {
+    pub fn calls_for(&mut self, file: &Path) -> Result<(Vec<ToolCall>, Option<f64>), Failure> {
         let Question::Speech { samples, .. } = Question::heard(file, &self.config)? else {
-            return Ok((Vec::new(), 0.0));
+            return Ok((Vec::new(), None));
         };
         let started = Instant::now();
         let mut calls = Vec::new();
@@ -189,7 +190,7 @@ impl Hearth {
                 calls.push(call);
             }
         })?;
-        Ok((calls, ms(started.elapsed())))
+        Ok((calls, Some(ms(started.elapsed()))))
     }
 
     fn begin(&mut self) -> Result<(), ModelError> {
@@ -364,7 +365,9 @@ pub fn home(config: &Config) -> Result<Registry, Failure> {
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
     let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
-    Ok(simulated::simulated_registry(&tools, &config.home, timers::clock())?.0)
+    let (registry, _) = simulated::simulated_registry(&tools, &config.home, timers::clock())?;
+    // A tool of your own goes here, see README.
+    Ok(registry)
 }
 
 /// The voice of the configuration. ONNX Runtime must be open.

@@ -183,5 +183,9 @@ fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
         |path| hearth.calls_for(path).map_err(|e| e.to_string()),
         |done, all| terminal::progress("clips", done, all),
     )?;
-    if json { terminal::json(&report) } else { terminal::line(&report) }
+    let printed = if json { terminal::json(&report) } else { terminal::line(report.to_string().trim_end()) };
+    if report.failed == report.clips {
+        return Err(Failure::new(INTERNAL, format!("none of {} clips could be heard", report.clips)));
+    }
+    printed
 }

@@ -69,6 +69,12 @@ pub struct ToolSpec {
     pub schema: Option<Value>,
 }
 
+/// May a tool or a parameter have this name? Letters, digits and underscores, at least one.
+#[must_use]
+pub fn is_word(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 /// A call that the model made. Its shape is sound; whether the tool exists and the arguments fit is for the home to say.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolCall {

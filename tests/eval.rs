@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::path::Path;
+use std::process::{Command, Output};
 
 use hearth::dialogue::ToolCall;
 use hearth::eval::{EvalError, run};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 fn a_folder_is_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-    let unheard = |_: &Path| -> Result<(Vec<ToolCall>, f64), String> { panic!("nothing may be heard") };
+    let unheard = |_: &Path| -> Result<(Vec<ToolCall>, Option<f64>), String> { panic!("nothing may be heard") };
     let error = run(dir.path(), unheard, |_, _| ()).unwrap_err();
     assert!(matches!(error, EvalError::Unreadable { .. }) && error.to_string().contains("labels.json"));
     write("labels.json", "{");
@@ -37,10 +38,10 @@ fn a_folder_is_evaluated() {
         let call =
             |slots: Value| ToolCall { name: "turn_on".to_owned(), arguments: slots.as_object().unwrap().clone() };
         match path.file_name().and_then(|name| name.to_str()).unwrap() {
-            "1.wav" => Ok((vec![call(json!({"room": "den", "kind": "lamp"}))], 10.0)),
-            "2.wav" => Ok((vec![call(light)], 20.0)),
-            "3.wav" => Ok((vec![call(light)], 30.0)),
-            "4.wav" => Ok((vec![], 40.0)),
+            "1.wav" => Ok((vec![call(json!({"room": "den", "kind": "lamp"}))], Some(10.0))),
+            "2.wav" => Ok((vec![call(light)], Some(20.0))),
+            "3.wav" => Ok((vec![call(light)], Some(30.0))),
+            "4.wav" => Ok((vec![], Some(40.0))),
             _ => Err("not audio".to_owned()),
         }
     };
@@ -66,4 +67,99 @@ fn a_folder_is_evaluated() {
     let table = report.to_string();
     assert!(table.contains("accuracy                  40.0 %\n"), "{table}");
     assert!(table.contains("false_calls               1 of 3\n"), "{table}");
+    let light = r#"turn_on {"room":"den","kind":"light"}"#;
+    let named: Vec<&str> = table.lines().filter(|line| line.contains(".wav")).collect();
+    let expected = [
+        "5.wav: expected nothing, could not be heard: not audio",
+        &format!(r#"1.wav: expected {light}, called turn_on {{"room":"den","kind":"lamp"}}"#),
+        r#"3.wav: expected nothing, called turn_on {"room":"Den","kind":"light"}"#,
+    ];
+    assert_eq!(named, expected);
+}
+
+#[test]
+fn clips_without_sound_have_no_latency() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("labels.json"), r#"{"1.wav": {"intent": null}, "2.wav": {"intent": null}}"#)
+        .unwrap();
+    for name in ["1.wav", "2.wav"] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
+    let evaluate = |latencies: [Option<f64>; 2]| {
+        let mut latencies = latencies.into_iter();
+        let report = run(dir.path(), |_| Ok((vec![], latencies.next().unwrap())), |_, _| ()).unwrap();
+        assert_eq!(report.accuracy, 1.0);
+        (report.latency_ms.p50, report.latency_ms.p95)
+    };
+    assert_eq!(evaluate([None, Some(80.0)]), (Some(80.0), Some(80.0)));
+    assert_eq!(evaluate([None, None]), (None, None));
+}
+
+#[test]
+fn at_most_twenty_misses_are_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let files: Vec<String> = (0..25).map(|number| format!("{number}.wav")).collect();
+    let labels: serde_json::Map<String, Value> =
+        files.iter().map(|file| (file.clone(), json!({"intent": "timer_left"}))).collect();
+    std::fs::write(dir.path().join("labels.json"), Value::from(labels).to_string()).unwrap();
+    for file in &files {
+        std::fs::write(dir.path().join(file), "").unwrap();
+    }
+    let table = run(dir.path(), |_| Ok((vec![], None)), |_, _| ()).unwrap().to_string();
+    assert_eq!(table.matches("expected timer_left {}, called nothing\n").count(), 20, "{table}");
+    assert!(table.ends_with("and 5 more; --json names all\n"), "{table}");
+}
+
+/// `hearth eval` on the folder, with the configuration of the repository and a small model without training.
+fn hearth_eval(dir: &Path, args: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut config = std::fs::read_to_string(root.join("config.toml")).unwrap();
+    for (path, actual) in [
+        (".local/lib", ".local/lib"),
+        (".local/voice", ".local/voice"),
+        ("onnx/starter\"", "target/fixtures/tiny-split-q8\""),
+    ] {
+        config = config.replace(&format!("\"{path}"), &format!("\"{}", root.join(actual).display()));
+    }
+    std::fs::write(dir.join("config.toml"), config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hearth"));
+    command.current_dir(dir).arg("eval").arg(".").args(args).env_remove("HEARTH_LOG").output().unwrap()
+}
+
+#[test]
+fn the_program_evaluates_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let clips = ["light-over-the-stove.flac", "pasta-timer-ten-minutes.flac"];
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/starter/samples");
+    for clip in clips {
+        std::fs::copy(samples.join(clip), dir.path().join(clip)).unwrap();
+    }
+    let label = |minutes: u64| json!({"intent": "set_timer", "slots": {"minutes": minutes, "name": "pasta"}});
+    let labels =
+        json!({clips[0]: {"intent": "turn_on", "slots": {"kind": "light", "room": "stove"}}, clips[1]: label(10)});
+    std::fs::write(dir.path().join("labels.json"), labels.to_string()).unwrap();
+
+    let output = hearth_eval(dir.path(), &["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["clips"], &report["failed"]), (&json!(2), &json!(0)), "{report}");
+    assert!(report["latency_ms"]["p50"].as_f64().is_some_and(|ms| ms > 0.0), "{report}");
+
+    std::fs::write(dir.path().join(clips[1]), "no sound").unwrap();
+    let output = hearth_eval(dir.path(), &[]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table.contains("could not be heard             1\n"), "{table}");
+    assert!(table.contains(&format!("\n{}: expected set_timer ", clips[1])), "{table}");
+}
+
+#[test]
+fn eval_fails_when_no_clip_could_be_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("1.wav"), "no sound").unwrap();
+    std::fs::write(dir.path().join("labels.json"), r#"{"1.wav": {"intent": null}}"#).unwrap();
+    let output = hearth_eval(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(70), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("none of 1 clips could be heard"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1.wav: expected nothing, could not be heard: "));
 }

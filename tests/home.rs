@@ -28,7 +28,11 @@ fn config(here: Option<&str>, unreachable: &[&str]) -> SimulatedConfig {
 
 /// A story of calls with what each is answered, and the ids of what is on at its end.
 fn check(config: &SimulatedConfig, steps: &[(&str, Value, Outcome, &str)], on: &[&str]) {
-    let tools = schema::parse(TOOLS).unwrap();
+    check_with(TOOLS, config, steps, on);
+}
+
+fn check_with(tools: &str, config: &SimulatedConfig, steps: &[(&str, Value, Outcome, &str)], on: &[&str]) {
+    let tools = schema::parse(tools).unwrap();
     let (registry, home) = simulated_registry(&tools, config, clock()).unwrap();
     for (tool, arguments, outcome, say) in steps {
         let call = ToolCall { name: (*tool).to_owned(), arguments: arguments.as_object().unwrap().clone() };
@@ -172,18 +176,32 @@ fn wrong_homes() {
 }
 
 #[test]
-fn a_home_from_its_tools() {
-    let tools = schema::parse(TOOLS).unwrap();
-    let config = SimulatedConfig::from_tools(&tools);
-    assert!(config.rooms.len() >= 5);
-    assert_eq!(config.rooms["garage"], ["fan", "lamp", "light"]);
-    assert!(simulated_registry(&tools, &config, clock()).is_ok());
+fn devices_by_name() {
+    let mut tools: Value = serde_json::from_str(TOOLS).unwrap();
+    for tool in tools.as_array_mut().unwrap().iter_mut().take(3) {
+        tool["parameters"]["properties"]["name"] = json!({"type": "string"});
+        tool["parameters"]["required"] = json!([]);
+    }
+    let steps = [
+        ("turn_on", json!({"name": "the light over the stove"}), Done, "The light over the stove is on."),
+        ("turn_on", json!({"name": "light.kitchen"}), Done, "The kitchen light is on."),
+        ("turn_on", json!({"name": "Desk Lamp"}), Done, "The lamp on the desk is on."),
+        ("turn_off", json!({"name": "stove light", "kind": "fan"}), Done, "The light over the stove is off."),
+        (
+            "set_brightness",
+            json!({"name": "kitchen light", "percent": 30}),
+            Done,
+            "The kitchen light is at 30 percent.",
+        ),
+        ("turn_on", json!({"name": "toaster"}), Refused, "There is no toaster in this home."),
+        ("turn_on", json!({}), Asked, "Which device do you mean?"),
+        ("turn_on", json!({"kind": "fan"}), Done, "The office fan is on."),
+    ];
+    check_with(&tools.to_string(), &config(None, &[]), &steps, &["lamp.desk", "light.kitchen", "fan.office"]);
 }
 
 #[test]
 fn the_starters_tools_have_handlers() {
     let tools = schema::parse(include_str!("../onnx/starter/tools.json")).unwrap();
-    let config = SimulatedConfig::from_tools(&tools);
-    assert_eq!(config.rooms["kitchen"], ["lamp", "light"]);
-    assert!(simulated_registry(&tools, &config, clock()).is_ok());
+    assert!(simulated_registry(&tools, &config(None, &[]), clock()).is_ok());
 }

@@ -118,11 +118,6 @@ impl Speaker {
         Ok(Self { sink, device: device_name, failed })
     }
 
-    /// The device's name.
-    pub fn device(&self) -> &str {
-        &self.device
-    }
-
     fn lost(&self, reason: String) -> PlayError {
         PlayError::Lost { device: self.device.clone(), reason }
     }

@@ -82,6 +82,15 @@ impl Registry {
         Ok(Self { tools, by_name, deadline })
     }
 
+    /// The registry with one more tool.
+    ///
+    /// # Errors
+    /// [`HomeError::DuplicateTool`] when there is a tool of this name already.
+    pub fn with(mut self, tool: Box<dyn Tool>) -> Result<Self, HomeError> {
+        self.tools.push(tool);
+        Self::new(self.tools, self.deadline)
+    }
+
     /// The declarations, in the order in which the tools were given.
     #[must_use]
     pub fn specs(&self) -> Vec<ToolSpec> {
@@ -156,6 +165,12 @@ fn result(tool: &str, outcome: Outcome, details: &[(&str, Value)], say: String) 
     ToolResult { name: tool.to_owned(), outcome, content, say: Some(say) }
 }
 
+/// A call that came true; `say` is spoken.
+#[must_use]
+pub fn done(tool: &str, say: String) -> ToolResult {
+    result(tool, Outcome::Done, &[], say)
+}
+
 fn refused(tool: &str, error: &str, say: String) -> ToolResult {
     result(tool, Outcome::Refused, &[("error", Value::from(error))], say)
 }
@@ -195,7 +210,7 @@ mod tests {
             Box::pin(async move {
                 self.reached.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(self.delay_ms)).await;
-                result(&self.spec.name, Outcome::Done, &[], "Done.".to_owned())
+                done(&self.spec.name, "Done.".to_owned())
             })
         }
     }
@@ -242,5 +257,9 @@ mod tests {
         let tools = vec![slow("one", 0, &reached), slow("one", 0, &reached)];
         let error = Registry::new(tools, Duration::from_secs(1)).unwrap_err();
         assert_eq!(error.to_string(), "the tool one exists twice");
+        let registry = Registry::new(vec![slow("one", 0, &reached)], Duration::from_secs(1)).unwrap();
+        let registry = registry.with(slow("two", 0, &reached)).unwrap();
+        assert_eq!(registry.specs().len(), 2);
+        assert_eq!(registry.with(slow("two", 0, &reached)).unwrap_err().to_string(), "the tool two exists twice");
     }
 }

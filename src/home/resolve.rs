@@ -171,8 +171,8 @@ fn names(device: &Device) -> impl Iterator<Item = &String> {
     [&device.id, &device.name].into_iter().chain(&device.aliases)
 }
 
-/// Lower case, words apart by single spaces, no article in front.
-fn fold(text: &str) -> String {
+/// Lower case, words apart by single spaces, no article in front: what is equal so is called the same.
+pub(super) fn fold(text: &str) -> String {
     let text = text.to_lowercase().replace(['_', '-'], " ");
     let words: Vec<&str> = text.split_whitespace().collect();
     let skip = usize::from(words.len() > 1 && ["the", "my", "a"].contains(&words[0]));

@@ -2,7 +2,7 @@
 //!
 //! `House` is pure: a call and a table of devices in, a result out. What is said is made from the state that the table
 //! holds *after* the call. Tools are declared by a `tools.json`; this file carries them out by name and knows the keys
-//! `kind`, `room` and `percent`.
+//! `kind`, `room` and `percent`, and `name`, which a declaration may have instead of `kind` and `room`, or beside them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::phrase::{at, list, sentence, thing};
-use super::resolve::{Device, Found, LIGHTING, by_place, room_named};
+use super::resolve::{Device, Found, LIGHTING, by_name, by_place, room_named};
 use super::timers::{Clock, SharedTimers, TimerState};
 use super::{Answer, DEADLINE_S, HomeError, Registry, Tool, asked, failed, refused, result};
-use crate::dialogue::{Arguments, Kind, Outcome, ToolResult, ToolSpec};
+use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
 
 /// Most candidates that a question names.
 const MAX_NAMED: usize = 4;
@@ -31,26 +31,6 @@ pub struct SimulatedConfig {
     pub here: Option<String>,
     /// Ids of devices (`light.living_room`) that never answer, to see what a fault sounds like.
     pub unreachable: Vec<String>,
-}
-
-impl SimulatedConfig {
-    /// A home in which every room that the tools name has one of every kind that they name in the singular.
-    #[must_use]
-    pub fn from_tools(tools: &[ToolSpec]) -> Self {
-        let choices = |key: &str| -> BTreeSet<String> {
-            let parameters = tools.iter().flat_map(|tool| &tool.parameters).filter(|parameter| parameter.name == key);
-            let lists = parameters.filter_map(|parameter| match &parameter.kind {
-                Kind::Choice(choices) => Some(choices.clone()),
-                _ => None,
-            });
-            lists.flatten().collect()
-        };
-        let all = choices("kind");
-        let is_plural =
-            |kind: &str| kind == "lights" || kind.strip_suffix('s').is_some_and(|singular| all.contains(singular));
-        let kinds: Vec<String> = all.iter().filter(|kind| !is_plural(kind)).cloned().collect();
-        Self { rooms: choices("room").into_iter().map(|room| (room, kinds.clone())).collect(), ..Self::default() }
-    }
 }
 
 /// What a device is set to.
@@ -152,10 +132,13 @@ impl House {
     fn apply(&mut self, tool: &str, arguments: &Arguments, wish: Wish) -> ToolResult {
         let word = |key: &str| arguments.get(key).and_then(Value::as_str);
         let room = word("room");
-        let Some(kind) = word("kind") else {
-            return asked(tool, "Which device do you mean?".to_owned());
+        // A name says more than a kind and a room.
+        let (found, kind, room) = match (word("name"), word("kind")) {
+            (Some(name), _) => (by_name(&self.devices, name), name, None),
+            (None, Some(kind)) => (by_place(&self.devices, kind, room, self.here.as_deref()), kind, room),
+            (None, None) => return asked(tool, "Which device do you mean?".to_owned()),
         };
-        let (indices, subject) = match by_place(&self.devices, kind, room, self.here.as_deref()) {
+        let (indices, subject) = match found {
             Found::One(device) => (vec![self.index(device)], Subject::one(device)),
             Found::All(devices) => {
                 let indices = devices.iter().map(|device| self.index(device)).collect();

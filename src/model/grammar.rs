@@ -17,7 +17,7 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::SimpleVob;
 use llguidance::{Matcher, ParserFactory};
 
-use crate::dialogue::{Kind, Parameter, ToolSpec};
+use crate::dialogue::{Kind, Parameter, ToolSpec, is_word};
 use crate::model::tokenizer::Tokenizer;
 
 /// Calls in one reply.
@@ -130,7 +130,7 @@ fn lark(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Strin
     let mut calls = Vec::new();
     for (i, tool) in tools.iter().enumerate() {
         let refuse = |reason: String| GrammarError::Tool { tool: tool.name.clone(), reason };
-        if !is_name(&tool.name) {
+        if !is_word(&tool.name) {
             return Err(refuse("its name is not made of letters, digits and underscores".to_owned()));
         }
         if tools[..i].iter().any(|other| other.name == tool.name) {
@@ -189,7 +189,7 @@ impl Writer {
         let mut first = literal("}");
         let mut later = literal("}");
         for parameter in sorted.into_iter().rev() {
-            if !is_name(&parameter.name) {
+            if !is_word(&parameter.name) {
                 return Err(format!(
                     "the parameter {:?} is not made of letters, digits and underscores",
                     parameter.name
@@ -256,10 +256,6 @@ impl Writer {
         }
         Ok(self.terminal(&format!("/{}/", patterns.join("|"))))
     }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// A Lark string is written like one of JSON.

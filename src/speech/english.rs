@@ -5,11 +5,12 @@
 
 mod dates;
 mod figures;
+mod words;
 
-use figures::{Number, is_digit, is_word, number_at, slashed, text_of, vulgar};
+use figures::{Number, is_digit, is_word, number_at, slashed, vulgar};
 
-use super::measures::{abbreviation, currency, currency_code, half_day, is_domain_or_file, month_named, unit_at};
-use super::numbers::{cardinal, digits, fraction, ordinal, roman, year};
+use super::measures::{currency, currency_code, half_day, month_named, unit_at};
+use super::numbers::{cardinal, digits, fraction, ordinal, year};
 
 /// Before a number of four digits these make it a year.
 const YEAR_CUES: &[&str] = &[
@@ -20,10 +21,43 @@ const YEAR_CUES: &[&str] = &[
 /// Before a number these have it read digit by digit.
 const DIGIT_CUES: &[&str] = &["code", "pin", "zip", "extension", "passcode", "password", "flight"];
 
-/// A Roman numeral after one of these counts, after other names it ranks ("Henry the eighth").
-const COUNTED: &[&str] = &[
-    "war", "part", "chapter", "act", "volume", "phase", "stage", "type", "level", "class", "season", "bowl", "mark",
-    "apollo", "rocky",
+/// After one of these, or a genitive, a number and its unit describe what follows: "a five kilometer run".
+const DETERMINERS: &[&str] =
+    &["a", "an", "the", "this", "that", "my", "your", "his", "her", "our", "their", "another", "each", "every", "one"];
+
+/// With an `'s` these are no genitive: "it's five kilometers away".
+const IS: &[&str] = &["it", "that", "this", "there", "here", "he", "she", "what", "where", "who", "how"];
+
+/// What a number and its unit describe without a determiner too: "sixty watt bulbs".
+const MEASURED: &[&str] = &[
+    "bulb",
+    "bulbs",
+    "lamp",
+    "lamps",
+    "run",
+    "walk",
+    "race",
+    "ride",
+    "drive",
+    "trip",
+    "screen",
+    "bottle",
+    "bottles",
+    "battery",
+    "batteries",
+    "timer",
+    "timers",
+    "cable",
+    "cables",
+    "charger",
+];
+
+/// What follows a measure without being described by it: "the five kilometers are over".
+const NO_NOUNS: &[&str] = &[
+    "of", "in", "at", "on", "to", "from", "by", "and", "or", "but", "is", "are", "was", "were", "has", "have", "had",
+    "will", "can", "with", "without", "for", "per", "as", "than", "that", "which", "we", "you", "i", "he", "she", "it",
+    "they", "more", "less", "away", "now", "today", "ago", "long", "later", "left", "each", "above", "below", "before",
+    "after", "until", "if", "when",
 ];
 
 /// The words of an English text. `british` decides whether 3/4/2026 is in April or in March.
@@ -261,6 +295,7 @@ impl<'a> Reader<'a> {
 
     /// Says a number with the unit that follows it.
     fn measured(&mut self, words: &str, is_one: bool, number: Option<&Number>) {
+        let determined = self.is_determined();
         self.say(words);
         let rest = self.rest();
         let gap = usize::from(rest.first() == Some(&' '));
@@ -297,7 +332,10 @@ impl<'a> Reader<'a> {
                     (first_of_range + &currency.words(&number.whole, &number.fraction, None), length)
                 }
                 _ => match unit_at(after, gap == 0).or_else(|| hyphened(after)) {
-                    Some((unit, length)) => (plural(unit.one, unit.many), length),
+                    Some((unit, length)) => {
+                        let describes = after.first() == Some(&'-') || describes(&after[length..], determined);
+                        (if describes { unit.one.to_string() } else { plural(unit.one, unit.many) }, length)
+                    }
                     None => return self.per(),
                 },
             },
@@ -305,6 +343,13 @@ impl<'a> Reader<'a> {
         self.at += gap + length;
         self.say(&said);
         self.per();
+    }
+
+    /// Is what was said last a determiner or a genitive?
+    fn is_determined(&self) -> bool {
+        let last = self.out.split_whitespace().next_back().unwrap_or_default().to_lowercase();
+        let owner = last.strip_suffix("'s").or_else(|| last.strip_suffix("’s"));
+        DETERMINERS.contains(&last.as_str()) || owner.is_some_and(|owner| !IS.contains(&owner))
     }
 
     /// `/kWh`, `/month` after a number and its unit.
@@ -319,88 +364,6 @@ impl<'a> Reader<'a> {
         if let Some((unit, _)) = unit {
             self.say(unit.one);
         }
-    }
-
-    /// A word, an abbreviation, an address.
-    fn word(&mut self) {
-        let rest = self.rest();
-        let inner = |at: usize| matches!(rest[at], '.' | '@' | '\'' | '-' | '+') && is_word(rest.get(at + 1)) && at > 0;
-        let mut length = 0;
-        while length < rest.len() && (rest[length].is_alphanumeric() || is_mark(rest[length]) || inner(length)) {
-            length += 1;
-        }
-        if let Some(at) = text_of(&rest[..length]).find('@') {
-            let (name, host) = (text_of(&rest[..at.min(length)]), text_of(&rest[(at + 1).min(length)..length]));
-            self.at += length;
-            self.say(&format!("{} at {}", name.replace('.', " dot "), host.replace('.', " dot ")));
-            return;
-        }
-        // A hyphen joins words that are looked at one by one.
-        let length = rest[..length].iter().position(|c| matches!(c, '-' | '+')).unwrap_or(length);
-        let word = text_of(&rest[..length]);
-        let dotted = rest.get(length) == Some(&'.');
-        if let Some((unit, unit_length)) = unit_at(rest, false).filter(|(_, l)| *l > length && rest[length] == '/') {
-            self.at += unit_length;
-            self.say(unit.many);
-            return;
-        }
-        if let Some(words) = self.known_word(&word, dotted, length) {
-            let at_end = self.at + length + usize::from(dotted) >= self.text.len();
-            self.at += length + usize::from(dotted);
-            self.out.push_str(&words);
-            if dotted && at_end {
-                self.out.push('.');
-            }
-            return;
-        }
-        self.at += length;
-        if let Some((head, ending)) = word.rsplit_once('.') {
-            let is_name = is_domain_or_file(&ending.to_lowercase());
-            let joint = if is_name { " dot " } else { ". " };
-            self.out.push_str(&format!("{}{joint}{ending}", head.replace('.', joint)));
-        } else {
-            self.out.push_str(&word);
-        }
-    }
-
-    /// The words of an abbreviation, a month or a Roman numeral, when `word` is one; its dot goes with it.
-    fn known_word(&self, word: &str, dotted: bool, length: usize) -> Option<String> {
-        let small = word.to_lowercase();
-        let after = &self.rest()[(length + usize::from(dotted)).min(self.rest().len())..];
-        let next_digit = after.first() == Some(&' ') && is_digit(after.get(1));
-        let next_capital = after.first() == Some(&' ') && after.get(1).is_some_and(|c| c.is_uppercase());
-        let after_name = self
-            .out
-            .split_whitespace()
-            .next_back()
-            .is_some_and(|w| w.starts_with(char::is_uppercase) && w.ends_with(char::is_alphanumeric));
-        match small.as_str() {
-            "st" if dotted || next_capital => {
-                return Some(if next_capital && !after_name { "Saint" } else { "street" }.to_string());
-            }
-            "dr" if dotted && after_name && !next_capital => return Some("drive".to_string()),
-            "no" if dotted && next_digit => return Some("number".to_string()),
-            "us" if word == "US" && self.rest().get(length) == Some(&'$') => return Some(String::new()),
-            _ => {}
-        }
-        if let Some(full) = month_named(word).filter(|full| *full != word && (next_digit || dotted)) {
-            return next_digit.then(|| full.to_string());
-        }
-        let is_title =
-            !matches!(small.as_str(), "mr" | "mrs" | "ms" | "dr" | "jr" | "sr") || word.starts_with(char::is_uppercase);
-        if let Some(words) = abbreviation(&small, dotted).filter(|_| is_title) {
-            return Some(words.to_string());
-        }
-        let letters: Vec<&str> = word.split('.').collect();
-        if letters.len() > 1 && letters.iter().all(|letter| letter.chars().count() == 1) {
-            return Some(letters.join(" ").to_uppercase());
-        }
-        if !dotted && length >= 2 && after_name {
-            let value = roman(word)?;
-            let counted = COUNTED.contains(&self.last_word().as_str());
-            return Some(if counted { cardinal(value) } else { format!("the {}", ordinal(value)) });
-        }
-        None
     }
 
     fn symbol(&mut self, c: char) {
@@ -465,14 +428,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Combining marks belong to the letter before them.
-fn is_mark(c: char) -> bool {
-    ('\u{300}'..='\u{36F}').contains(&c)
-}
-
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Does a measure before `rest` describe what stands there: "a five kilometer run"?
+fn describes(rest: &[char], determined: bool) -> bool {
+    let next: String = rest.iter().skip(1).take_while(|c| c.is_alphanumeric()).collect();
+    let is_noun = next.starts_with(char::is_lowercase) && !NO_NOUNS.contains(&next.as_str());
+    rest.first() == Some(&' ') && (MEASURED.contains(&next.as_str()) || (determined && is_noun))
 }
 
 /// `-km` after a number: "a 5-km run".

@@ -280,15 +280,22 @@ pub fn abbreviation(word: &str, dotted: bool) -> Option<&'static str> {
         "hr" | "hrs" if dotted => "hours",
         "fig" if dotted => "figure",
         "vol" if dotted => "volume",
-        "mon" if dotted => "Monday",
-        "tue" | "tues" if dotted => "Tuesday",
-        "wed" if dotted => "Wednesday",
-        "thu" | "thur" | "thurs" if dotted => "Thursday",
-        "fri" if dotted => "Friday",
-        "sat" if dotted => "Saturday",
-        "sun" if dotted => "Sunday",
         "w/o" => "without",
         "wifi" | "wi-fi" => "why fye",
+        _ => return None,
+    })
+}
+
+/// The day of an abbreviation without its dot, and whether it is a word of its own too (`Sun`, `Sat`, `Wed`).
+pub fn day_named(word: &str) -> Option<(&'static str, bool)> {
+    Some(match word {
+        "Mon" => ("Monday", false),
+        "Tue" | "Tues" => ("Tuesday", false),
+        "Wed" => ("Wednesday", true),
+        "Thu" | "Thur" | "Thurs" => ("Thursday", false),
+        "Fri" => ("Friday", false),
+        "Sat" => ("Saturday", true),
+        "Sun" => ("Sunday", true),
         _ => return None,
     })
 }

@@ -95,7 +95,7 @@ mod tests {
         ("250ml", "two hundred fifty milliliters"),
         ("3.2 kWh", "three point two kilowatt hours"),
         ("20 m²", "twenty square meters"),
-        ("a 5-km run", "a five kilometers run"),
+        ("a 5-km run", "a five kilometer run"),
         ("2h 30min", "two hours thirty minutes"),
         ("4000K", "four thousand kelvin"),
         ("the speed in km/h is", "the speed in kilometers per hour is"),
@@ -153,7 +153,7 @@ mod tests {
         ("1. Milk\n2. Eggs", "one, Milk. two, Eggs"),
         ("(about 21 °C)", "(about twenty-one degrees Celsius)"),
         ("\"Go,\" he said", "Go, he said"),
-        ("the lamp's 60W bulb", "the lamp's sixty watts bulb"),
+        ("the lamp's 60W bulb", "the lamp's sixty watt bulb"),
         ("$3.50, £2 and 50¢", "three dollars and fifty cents, two pounds and fifty cents"),
         ("100% sure", "one hundred percent sure"),
         ("at 9.", "at nine."),
@@ -169,6 +169,47 @@ mod tests {
             .map(|(text, expected, got)| format!("{text:?}\n  expected {expected:?}\n  got      {got:?}"))
             .collect();
         assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+    }
+
+    fn check(cases: &[(&str, &str)]) {
+        for (text, expected) in cases {
+            assert_eq!(speakable(text, "en_US"), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_sun_is_no_sunday() {
+        check(&[
+            ("Here comes the sun.", "Here comes the sun."),
+            ("The cat sat. It slept.", "The cat sat. It slept."),
+            ("They were wed. All sang, fri. mon.", "They were wed. All sang, fri. mon."),
+            ("We orbit the Sun. It is hot.", "We orbit the Sun. It is hot."),
+            ("The Sun. 5 planets", "The Sun. five planets"),
+            ("Sat. 28 is free", "Saturday twenty-eight is free"),
+            ("on Sun. at 5", "on Sunday at five"),
+            ("Sat., Nov. 28", "Saturday, November twenty-eighth"),
+            ("Wed. Nov 25", "Wednesday November twenty-fifth"),
+            ("It is closed on Sun.", "It is closed on Sunday."),
+            ("Closed on Sun. Open on Mon.", "Closed on Sunday. Open on Monday."),
+            ("Mon. to Fri.", "Monday to Friday."),
+        ]);
+    }
+
+    #[test]
+    fn units_before_a_noun_are_singular() {
+        check(&[
+            ("a 5 km run", "a five kilometer run"),
+            ("the 250 ml bottle", "the two hundred fifty milliliter bottle"),
+            ("Buy 60 W bulbs.", "Buy sixty watt bulbs."),
+            ("a 5-10 km walk", "a five to ten kilometer walk"),
+            ("250 ml milk", "two hundred fifty milliliters milk"),
+            ("the 3 kg of flour", "the three kilograms of flour"),
+            ("I ran 5 km today.", "I ran five kilometers today."),
+            ("a 2 m² room", "a two square meter room"),
+            ("the 5 km are over", "the five kilometers are over"),
+            ("it's 5 kg heavier", "it's five kilograms heavier"),
+            ("the 5 km.", "the five kilometers."),
+        ]);
     }
 
     #[test]
