@@ -23,7 +23,7 @@ pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 /// Prints a value as one line of JSON.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(serde_json::to_string(value).map_err(|error| Failure::new(INTERNAL, error))?)
 }

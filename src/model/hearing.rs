@@ -48,7 +48,7 @@ impl AudioEncoder {
 
 /// The streaming audio encoder: frames of a block and the state of the blocks before it to rows.
 ///
-/// Contract of the graph: `input_features` [1, T, bins], `rows_done` i64 [1], states `*_state` -> `audio_features`
+/// Contract of the graph: `input_features` [1, T, bins], `rows_done` i64 \[1\], states `*_state` -> `audio_features`
 /// [ceil(T / 4), hidden], and for each state an output of the same shape named `next_` and its name. States are zero at
 /// the start.
 #[derive(Debug)]
