@@ -279,7 +279,8 @@ fn a_closed_pipe_is_no_error() {
 
 #[test]
 fn check_names_every_broken_part() {
-    let setup = Setup::new(&[("onnx/starter\"", "$DIR/model\"")]);
+    let starter = root().join("onnx/starter").display().to_string();
+    let setup = Setup::new(&[(&starter, "$DIR/model")]);
     let from = root().join("target/fixtures/tiny-split-q8");
     let to = setup.path("model");
     std::fs::create_dir_all(to.join("onnx")).expect("a folder");
