@@ -13,8 +13,8 @@ SEED = 1
 MAX_CONTEXT = 4096
 TALKS = {"phrases": True, "history": True, "reads_text": True}
 """A short prompt, so that a second turn fits the context."""
-CALLS = {}
-"""As the starter: it only calls, so that even random weights make a valid call."""
+CALLS = {"history": True}
+"""It only calls, like the starter, so that even random weights make a valid call."""
 
 
 def recipe(name: str, precision: str, layout: str = "split", flags: dict = TALKS) -> Recipe:
