@@ -1,11 +1,16 @@
 //! The `hearth` program: arguments, logging, subcommand, exit code. The only place that exits.
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
 use hearth::cli::Args;
-use hearth::telemetry;
+use hearth::failure::INTERNAL;
+use hearth::{onnx, telemetry};
 
 fn main() -> ExitCode {
+    if !onnx::reporting_is_off() {
+        return restart_without_reporting();
+    }
     telemetry::init();
     let args = match Args::read() {
         Ok(args) => args,
@@ -22,4 +27,17 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// ONNX Runtime looks at its environment when it is opened, and a running process cannot change that safely: so the
+/// program takes its own place, once, with the switch set.
+fn restart_without_reporting() -> ExitCode {
+    let restart = |program| {
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().unwrap_or_default();
+        Command::new(program).arg0(name).args(arguments).env(onnx::REPORTING_SWITCH, "1").exec()
+    };
+    let error = std::env::current_exe().map_or_else(|error| error, restart);
+    eprintln!("hearth: cannot start itself with {} set: {error}", onnx::REPORTING_SWITCH);
+    ExitCode::from(INTERNAL)
 }

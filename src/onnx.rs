@@ -20,6 +20,15 @@ pub use ort::session::Session;
 /// ort's own initialisation never returns when the library cannot be opened, so it is given this long.
 const INIT_LIMIT: Duration = Duration::from_secs(20);
 
+/// Environment variable that keeps ONNX Runtime from collecting events about its use and sending them to its makers.
+/// Seen in 1.31.1: without it, opening the library makes `~/.cache/Microsoft`; its own API for that changes nothing.
+pub const REPORTING_SWITCH: &str = "ORT_DISABLE_TELEMETRY";
+
+/// Is ONNX Runtime kept from reporting? Must be so before [`init`].
+pub fn reporting_is_off() -> bool {
+    std::env::var_os(REPORTING_SWITCH).is_some_and(|value| !value.is_empty())
+}
+
 /// What goes wrong with ONNX Runtime, told apart by remedy.
 #[derive(Debug, Clone, Error)]
 pub enum OnnxError {

@@ -207,6 +207,25 @@ fn speech_is_written() {
 }
 
 #[test]
+fn nothing_is_collected_for_anyone() {
+    // ONNX Runtime keeps a database of events under the user's cache folder unless it is told not to.
+    let setup = Setup::new(&[]);
+    let home = setup.path("home");
+    std::fs::create_dir(&home).expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_hearth"))
+        .current_dir(setup.dir.path())
+        .args(["say", "hello", "--out", "out.wav"])
+        .env("HOME", &home)
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let left: Vec<_> = std::fs::read_dir(&home).expect("the folder").flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn check_names_every_problem_at_once() {
     let setup = Setup::new(&[TINY]);
     let output = setup.run(&["check"]);
