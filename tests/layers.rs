@@ -50,6 +50,12 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("piper_rs::", &["speech"]),
         ("earshot::", &["listen"]),
         ("clap::", &["cli.rs"]),
+        ("tokenizers::", &["model/tokenizer.rs"]),
+        ("llguidance::", &["model/grammar.rs", "model/tokenizer.rs"]),
+        ("realfft::", &["model/features.rs"]),
+        ("rubato::", &["audio/resample.rs"]),
+        ("symphonia::", &["audio/wav.rs", "audio/wav"]),
+        ("tracing_subscriber::", &["telemetry.rs"]),
         ("tokio::", &["home"]),
     ] {
         let found = strangers(path, allowed);

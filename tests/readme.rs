@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use hearth::config::Config;
+
 /// Tables whose keys the person chooses: one row stands for the whole table.
 const FREE_TABLES: [&str; 1] = ["home.rooms"];
 
@@ -47,4 +49,13 @@ fn the_table_of_settings_is_in_step_with_config_toml() {
     let settings = settings(&read("config.toml"));
     assert!(settings.len() > 5, "config.toml was not understood: {settings:?}");
     assert_eq!(rows(&read("README.md")), settings, "left README.md, right config.toml");
+}
+
+/// The file says what holds without it, but for the home, which only the file has.
+#[test]
+fn config_toml_holds_the_defaults() {
+    let file = Config::read(Some(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config.toml"))).expect("it is sound");
+    let empty = tempfile::NamedTempFile::with_suffix_in(".toml", env!("CARGO_MANIFEST_DIR")).expect("a file");
+    let defaults = Config::read(Some(empty.path())).expect("an empty file is a configuration");
+    assert_eq!(Config { path: defaults.path.clone(), home: defaults.home.clone(), ..file }, defaults);
 }
