@@ -5,8 +5,8 @@ use crate::config::{Config, ConfigError};
 use crate::dialogue::ToolSpec;
 use crate::failure::{CONFIG, Failure, UNAVAILABLE};
 use crate::model::Gemma;
-use crate::model::generate::Parts;
 use crate::model::manifest::Folder;
+use crate::model::parts::Parts;
 use crate::{onnx, speech, terminal};
 
 /// Collects findings and prints them as they come.

@@ -11,6 +11,7 @@ pub mod generate;
 pub mod grammar;
 pub mod hearing;
 pub mod manifest;
+pub mod parts;
 pub mod prompt;
 pub mod reply;
 pub mod sample;
