@@ -20,7 +20,7 @@
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
-//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`mod@bench`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -29,6 +29,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod devices;
 pub mod dialogue;
 pub mod eval;
 pub mod home;
