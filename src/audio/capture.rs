@@ -157,8 +157,13 @@ impl Microphone {
         // More updates than this wait for a reader that is away.
         let (sender, updates) = sync_channel(4);
         let closed = Arc::new(AtomicBool::new(false));
-        let keeper =
-            Keeper { wanted: wanted.clone(), updates: sender, closed: closed.clone(), host: Host::default(), hanging: Arc::default() };
+        let keeper = Keeper {
+            wanted: wanted.clone(),
+            updates: sender,
+            closed: closed.clone(),
+            host: Host::default(),
+            hanging: Arc::default(),
+        };
         let thread = std::thread::Builder::new().name("capture".into()).spawn(move || keeper.run());
         let reason = match thread {
             Ok(_) => "it has not been opened yet".to_string(),
@@ -173,8 +178,14 @@ impl Microphone {
         let (intake, outlet) = ring("fed", rate_hz, channels, "f32");
         let (sender, updates) = sync_channel(1);
         let state = CaptureState::Missing { wanted: None, since: Instant::now(), reason: "not read yet".into() };
-        let mut microphone =
-            Self { updates, wanted: None, state, open: None, overruns_before: 0, closed: Arc::new(AtomicBool::new(false)) };
+        let mut microphone = Self {
+            updates,
+            wanted: None,
+            state,
+            open: None,
+            overruns_before: 0,
+            closed: Arc::new(AtomicBool::new(false)),
+        };
         drop(sender);
         microphone.take(Update::Opened(outlet));
         (intake, microphone)
@@ -295,7 +306,11 @@ impl Keeper {
                 return;
             }
             if reported.is_none() {
-                tracing::error!(wanted = self.wanted.as_deref().unwrap_or("default"), reason = &*reason, "input missing");
+                tracing::error!(
+                    wanted = self.wanted.as_deref().unwrap_or("default"),
+                    reason = &*reason,
+                    "input missing"
+                );
             }
             if reported.as_ref() != Some(&reason) && self.updates.send(Update::Missing(reason.clone())).is_err() {
                 return;

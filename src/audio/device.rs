@@ -20,14 +20,8 @@ const SANE_RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// Channels that are believed: PulseAudio's own limit.
 const SANE_CHANNELS: std::ops::RangeInclusive<u16> = 1..=32;
 /// Sample formats, best first.
-const FORMATS: [SampleFormat; 6] = [
-    SampleFormat::F32,
-    SampleFormat::I16,
-    SampleFormat::I32,
-    SampleFormat::I24,
-    SampleFormat::U16,
-    SampleFormat::U8,
-];
+const FORMATS: [SampleFormat; 6] =
+    [SampleFormat::F32, SampleFormat::I16, SampleFormat::I32, SampleFormat::I24, SampleFormat::U16, SampleFormat::U8];
 
 /// One direction of sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,9 +81,7 @@ impl Host {
         let devices = self.devices(direction);
         let found = match wanted {
             None => self.default_device(direction),
-            Some(name) => {
-                choose(&devices.iter().map(names).collect::<Vec<_>>(), name).map(|at| devices[at].clone())
-            }
+            Some(name) => choose(&devices.iter().map(names).collect::<Vec<_>>(), name).map(|at| devices[at].clone()),
         };
         let label = |device: &Device| format!("{device} ({})", id(device));
         found.ok_or_else(|| {
@@ -308,8 +300,7 @@ mod tests {
     #[test]
     fn of_absurd_ranges_a_sane_configuration_is_taken() {
         use SampleFormat::{F32, F64, I16, I32, U8};
-        let range =
-            |channels, lowest_hz, highest_hz, format| Range { channels, lowest_hz, highest_hz, format };
+        let range = |channels, lowest_hz, highest_hz, format| Range { channels, lowest_hz, highest_hz, format };
         let check = |ranges: &[Range], channels, expected| assert_eq!(sanest(ranges, channels), expected, "{ranges:?}");
         // ALSA's default plugin, as in cpal #601.
         let absurd: Vec<Range> = (1..=32).map(|channels| range(channels, 4_000, u32::MAX, I16)).collect();
@@ -318,11 +309,19 @@ mod tests {
         check(&[range(2, 44_100, 44_100, I16), range(1, 8_000, 16_000, U8)], 1, Some((1, 16_000)));
         check(&[range(1, 44_100, 44_100, I32)], 1, Some((0, 44_100)));
         check(&[range(1, 22_050, 22_050, I16), range(1, 96_000, 96_000, F32)], 1, Some((1, 96_000)));
-        check(&[range(8, 48_000, 48_000, U8), range(2, 48_000, 48_000, I16), range(2, 48_000, 48_000, F32)], 1, Some((2, 48_000)));
+        check(
+            &[range(8, 48_000, 48_000, U8), range(2, 48_000, 48_000, I16), range(2, 48_000, 48_000, F32)],
+            1,
+            Some((2, 48_000)),
+        );
         check(&[range(1, 1, 6_000, F32)], 1, None);
         check(&[range(1, 400_000, u32::MAX, F32)], 1, None);
         check(&[range(1, 48_000, 44_100, F32)], 1, None);
-        check(&[range(0, 48_000, 48_000, F32), range(1_000, 48_000, 48_000, F32), range(1, 48_000, 48_000, F64)], 1, None);
+        check(
+            &[range(0, 48_000, 48_000, F32), range(1_000, 48_000, 48_000, F32), range(1, 48_000, 48_000, F64)],
+            1,
+            None,
+        );
         check(&[], 1, None);
     }
 }

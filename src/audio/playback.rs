@@ -202,8 +202,7 @@ impl Speaker {
     fn reopen(&mut self) -> Result<Open, PlayError> {
         let wanted = self.wanted.clone();
         let no_device = |present: String| PlayError::NoDevice { wanted: wanted.clone(), present };
-        let device =
-            self.host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
+        let device = self.host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
         let (device_name, id) = (device.to_string(), device::id(&device));
         let unavailable = |error: DeviceSinkError| match is_absent(&error) {
             true => no_device("none that answers".into()),
