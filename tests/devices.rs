@@ -50,6 +50,10 @@ fn with_server(name: &str, body: impl FnOnce(&Path)) {
         }
         if begun.elapsed() > LIMIT {
             let _ = child.kill();
+            // Its server would outlive it.
+            if let Ok(id) = std::fs::read_to_string(dir.path().join("pulse/pid")) {
+                let _ = Command::new("kill").arg(id.trim()).status();
+            }
         }
         std::thread::sleep(Duration::from_millis(20));
     };
@@ -272,6 +276,21 @@ fn a_device_that_goes_is_noticed_and_used_again_when_it_returns() {
         assert!(like > 0.95, "{like}");
         let streams = server.pactl(&["list", "short", "source-outputs"]).expect("it answers");
         assert_eq!(streams.lines().count(), 1, "{streams}");
+    });
+}
+
+#[test]
+fn the_only_device_is_ended_by_the_server_and_used_again() {
+    with_server("the_only_device_is_ended_by_the_server_and_used_again", |dir| {
+        let server = Server::start(dir, &[]);
+        let mut microphone = open(None);
+        for _ in 0..2 {
+            let module = server.load(MIC);
+            let resumed = wait_for(&mut microphone, true, Duration::from_secs(5));
+            server.unload(&module);
+            let noticed = wait_for(&mut microphone, false, Duration::from_secs(2));
+            println!("running after {resumed:?}, noticed after {noticed:?}");
+        }
     });
 }
 

@@ -103,7 +103,9 @@ pub struct Speaker {
 
 /// A device that is open.
 struct Open {
-    sink: MixerDeviceSink,
+    /// Taken when this is dropped.
+    sink: Option<MixerDeviceSink>,
+    rate_hz: u32,
     device: String,
     id: String,
     ring: HeapProd<f32>,
@@ -250,7 +252,8 @@ impl Speaker {
             format = device::format_name(config.sample_format()),
             "output opened"
         );
-        Ok(Open { sink, device: device_name, id, ring, shared, put: 0, asked: Instant::now() })
+        let sink = Some(sink);
+        Ok(Open { sink, rate_hz: rate.get(), device: device_name, id, ring, shared, put: 0, asked: Instant::now() })
     }
 }
 
@@ -262,7 +265,7 @@ impl Play for Speaker {
 
 impl Open {
     fn play(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
-        let rate_hz = self.sink.config().sample_rate().get();
+        let rate_hz = self.rate_hz;
         let mut samples = if clip.rate_hz == rate_hz { clip.samples.clone() } else { resample(clip, rate_hz).samples };
         fade_edges(&mut samples, (u64::from(rate_hz) * EDGE_MS / 1_000) as usize);
         let (start, mut at) = (self.put, 0);
@@ -312,6 +315,18 @@ impl Open {
 
     fn lost(&self, reason: String) -> PlayError {
         PlayError::Lost { device: self.device.clone(), reason }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(sink) = self.sink.take() else { return };
+        // cpal 0.18.2 waits for ever for a PulseAudio stream that the server has ended, which it does when the last
+        // output goes away: its own thread is left behind then, until the connection ends.
+        let closing = std::thread::Builder::new().name("speaker-close".into()).spawn(move || drop(sink));
+        if let Err(error) = closing {
+            tracing::error!(%error, "no thread can be started");
+        }
     }
 }
 
