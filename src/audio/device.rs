@@ -78,13 +78,14 @@ pub(super) struct NotFound {
 impl Host {
     /// The device that `wanted` means, or the default one.
     pub fn find(&mut self, wanted: Option<&str>, direction: Direction) -> Result<Device, NotFound> {
+        // Listing comes last: with ALSA it opens devices, and the default one can be had without.
+        if let (None, Some(device)) = (wanted, self.default_device(direction)) {
+            return Ok(device);
+        }
         let devices = self.devices(direction);
-        let found = match wanted {
-            None => self.default_device(direction),
-            Some(name) => choose(&devices.iter().map(names).collect::<Vec<_>>(), name).map(|at| devices[at].clone()),
-        };
+        let chosen = wanted.and_then(|name| choose(&devices.iter().map(names).collect::<Vec<_>>(), name));
         let label = |device: &Device| format!("{device} ({})", id(device));
-        found.ok_or_else(|| {
+        chosen.map(|at| devices[at].clone()).ok_or_else(|| {
             let present: Vec<String> = devices.iter().map(label).take(MOST_NAMES).collect();
             NotFound { present: if present.is_empty() { "none".to_string() } else { present.join(", ") } }
         })
@@ -120,7 +121,10 @@ impl Host {
                 id,
             }
         };
-        self.devices(direction).iter().map(info).collect()
+        let devices = self.devices(direction);
+        let server = self.host().is_some_and(|host| host.id() == HostId::PulseAudio);
+        // Most of what ALSA lists cannot be opened, and is no device of this direction.
+        devices.iter().map(info).filter(|info| server || info.rate_hz.is_some()).collect()
     }
 
     fn default_device(&mut self, direction: Direction) -> Option<Device> {
@@ -135,6 +139,11 @@ impl Host {
     fn devices(&mut self, direction: Direction) -> Vec<Device> {
         let Some(host) = self.host() else { return Vec::new() };
         let devices: Result<Vec<Device>, _> = match direction {
+            // Asking each one for its direction would open it, which wakes sound servers and prints warnings.
+            // JACK's plugin prints even so.
+            _ if host.id() == HostId::Alsa => host
+                .devices()
+                .map(|devices| devices.filter(|device| id(device) != "alsa:jack").take(MOST_DEVICES).collect()),
             Direction::Input => host.input_devices().map(|devices| devices.take(MOST_DEVICES).collect()),
             Direction::Output => host.output_devices().map(|devices| devices.take(MOST_DEVICES).collect()),
         };
@@ -151,9 +160,17 @@ impl Host {
             let server = server.then(|| cpal::host_from_id(HostId::PulseAudio).ok()).flatten();
             let alsa = || self.connected.take().or_else(|| cpal::host_from_id(HostId::Alsa).ok());
             self.connected = server.or_else(alsa);
+            hush();
         }
         self.connected.as_ref()
     }
+}
+
+/// Keeps ALSA's library from printing to standard error on this thread; what can be done about an error is in the error.
+/// Each call forgets what was kept before.
+fn hush() {
+    // Without it there are more lines on standard error, and no other harm.
+    let _ = alsa::Output::local_error_handler();
 }
 
 /// A device's identifier; its name where it has none.
@@ -180,6 +197,7 @@ fn choose<const N: usize>(names: &[[String; N]], name: &str) -> Option<usize> {
 
 /// The configuration to open a device at: its own if that can be believed, else a sane one of those it lists.
 pub(super) fn configuration(device: &Device, direction: Direction) -> Option<SupportedStreamConfig> {
+    hush();
     let own = match direction {
         Direction::Input => device.default_input_config(),
         Direction::Output => device.default_output_config(),
