@@ -9,7 +9,7 @@ use crate::audio::capture::{CaptureConfig, CaptureState, Microphone};
 use crate::audio::device::{self, DeviceInfo};
 use crate::audio::playback::{Play, Speaker};
 use crate::audio::{Clip, MODEL_RATE_HZ};
-use crate::cli::{Failure, INTERNAL, UNAVAILABLE};
+use crate::failure::{Failure, INTERNAL, UNAVAILABLE};
 
 /// How often the microphone is read.
 const POLL: Duration = Duration::from_millis(10);
