@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hearth::audio::capture::{CaptureConfig, CaptureState, Microphone};
@@ -18,8 +17,6 @@ use hearth::audio::{Clip, device, wav};
 const CHILD: &str = "HEARTH_TEST_SOUND_SERVER";
 /// A test that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
-/// One server at a time: the figures are times.
-static ONE: Mutex<()> = Mutex::new(());
 
 /// Runs `body` in a child with a sound server's folder. Skips where there is no PulseAudio.
 fn with_server(name: &str, body: impl FnOnce(&Path)) {
@@ -32,7 +29,6 @@ fn with_server(name: &str, body: impl FnOnce(&Path)) {
             return;
         }
     }
-    let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let dir = tempfile::tempdir().expect("a folder");
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
