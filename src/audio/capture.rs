@@ -96,10 +96,20 @@ impl Intake {
         T: Copy,
         f32: FromSample<T>,
     {
+        self.push_as(interleaved, f32::from_sample_);
+    }
+
+    /// As [`Intake::push`]. Of the four bytes of such a sample the highest is not part of it: PulseAudio leaves it zero
+    /// for negative samples too (measured).
+    pub fn push_i24(&mut self, interleaved: &[I24]) {
+        self.push_as(interleaved, |sample: I24| f32::from_sample_(sample.inner() << 8));
+    }
+
+    fn push_as<T: Copy>(&mut self, interleaved: &[T], as_f32: impl Fn(T) -> f32) {
         let scale = 1.0 / self.channels as f32;
         let frames = interleaved.chunks_exact(self.channels);
         let n = frames.len();
-        let mono = frames.map(|frame| frame.iter().map(|&sample| f32::from_sample_(sample)).sum::<f32>() * scale);
+        let mono = frames.map(|frame| frame.iter().map(|&sample| as_f32(sample)).sum::<f32>() * scale);
         let lost = n - self.ring.push_iter(mono);
         self.counts.overruns.fetch_add(lost as u64, Ordering::Relaxed);
         self.counts.callbacks.fetch_add(1, Ordering::Release);
@@ -420,12 +430,12 @@ fn open(device: &cpal::Device) -> Result<(Running, Outlet), String> {
         };
         let config = StreamConfig { channels, sample_rate: rate_hz, buffer_size };
         let stream = match format {
-            SampleFormat::F32 => build::<f32>(device, config, intake, on_error),
-            SampleFormat::I16 => build::<i16>(device, config, intake, on_error),
-            SampleFormat::I24 => build::<I24>(device, config, intake, on_error),
-            SampleFormat::I32 => build::<i32>(device, config, intake, on_error),
-            SampleFormat::U16 => build::<u16>(device, config, intake, on_error),
-            SampleFormat::U8 => build::<u8>(device, config, intake, on_error),
+            SampleFormat::F32 => build(device, config, intake, Intake::push::<f32>, on_error),
+            SampleFormat::I16 => build(device, config, intake, Intake::push::<i16>, on_error),
+            SampleFormat::I24 => build(device, config, intake, Intake::push_i24, on_error),
+            SampleFormat::I32 => build(device, config, intake, Intake::push::<i32>, on_error),
+            SampleFormat::U16 => build(device, config, intake, Intake::push::<u16>, on_error),
+            SampleFormat::U8 => build(device, config, intake, Intake::push::<u8>, on_error),
             other => return Err(format!("samples of format {other} are not supported")),
         };
         let started = stream.and_then(|stream| stream.play().map(|()| stream));
@@ -444,13 +454,13 @@ fn build<T>(
     device: &cpal::Device,
     config: StreamConfig,
     mut intake: Intake,
+    push: impl Fn(&mut Intake, &[T]) + Send + 'static,
     on_error: impl FnMut(cpal::Error) + Send + 'static,
 ) -> Result<cpal::Stream, cpal::Error>
 where
     T: SizedSample + Send + 'static,
-    f32: FromSample<T>,
 {
-    device.build_input_stream(config, move |samples: &[T], _| intake.push(samples), on_error, Some(ASLEEP))
+    device.build_input_stream(config, move |samples: &[T], _| push(&mut intake, samples), on_error, Some(ASLEEP))
 }
 
 #[cfg(test)]
@@ -507,7 +517,10 @@ mod tests {
         check(&|intake| intake.push(&[49_152u16, 32_768, 16_384, 16_384]));
         check(&|intake| intake.push(&[192u8, 128, 64, 64]));
         let i24 = |value| I24::new(value).expect("it fits");
-        check(&|intake| intake.push(&[i24(1 << 22), i24(0), i24(-(1 << 22)), i24(-(1 << 22))]));
+        check(&|intake| intake.push_i24(&[i24(1 << 22), i24(0), i24(-(1 << 22)), i24(-(1 << 22))]));
+        // As PulseAudio gives them.
+        let bytes = |value: i32| I24::new_unchecked(value & 0xff_ffff);
+        check(&|intake| intake.push_i24(&[bytes(1 << 22), bytes(0), bytes(-(1 << 22)), bytes(-(1 << 22))]));
     }
 
     #[test]
