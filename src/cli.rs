@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
-use crate::{bench, check, eval, inspect, terminal};
+use crate::{bench, check, devices, eval, inspect, terminal};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -76,6 +76,25 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// List microphones and loudspeakers, or try them
+    Devices {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// Show the microphone's level for a few seconds
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", conflicts_with = "json",
+              value_parser = clap::value_parser!(u32).range(1..=3_600))]
+        meter: Option<u32>,
+        /// Record three seconds and play them back
+        #[arg(long = "loop", conflicts_with = "json")]
+        record: bool,
+        /// Microphone: name, id, or a part of one [default: the system's]
+        #[arg(long, value_name = "NAME")]
+        input: Option<String>,
+        /// Loudspeaker: name, id, or a part of one [default: the system's]
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
+    },
     /// Look into models
     Model {
         #[command(subcommand)]
@@ -116,6 +135,10 @@ impl Args {
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { json } => bench::run(&config?.checked()?, json),
             Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
+            // Devices are tried before there is a configuration.
+            Verb::Devices { json, meter, record, input, output } => {
+                devices::run(&devices::Options { input, output, json, meter_seconds: meter, record })
+            }
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
         }
     }

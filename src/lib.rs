@@ -21,7 +21,7 @@
 //! | [`assistant`] | the turn as a pure state machine |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
 //! | [`timeline`] | where the time of a turn went |
-//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -30,6 +30,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod devices;
 pub mod dialogue;
 pub mod eval;
 pub mod failure;

@@ -46,7 +46,9 @@ fn each_library_at_the_rim_is_named_in_one_place() {
     for (path, allowed) in [
         ("ort::", &["onnx.rs"][..]),
         ("rodio::", &["audio/playback.rs"]),
-        ("cpal::", &["audio/playback.rs"]),
+        ("cpal::", &["audio/capture.rs", "audio/device.rs", "audio/playback.rs"]),
+        ("alsa::", &["audio/device.rs"]),
+        ("ringbuf::", &["audio"]),
         ("piper_rs::", &["speech"]),
         ("earshot::", &["listen"]),
         ("clap::", &["cli.rs"]),

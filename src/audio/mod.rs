@@ -1,5 +1,7 @@
 //! Sound in files and on devices. Knows no models.
 
+pub mod capture;
+pub mod device;
 pub mod playback;
 pub mod resample;
 pub mod wav;

@@ -1,25 +1,36 @@
 //! Plays clips on an output device. The only file that uses `rodio`.
 //!
 //! Owns the output stream, which stays open between clips so that a device does not fall asleep and swallow the start
-//! of a reply (field note C12). [`Play::play`] blocks, so it runs on the thread that speaks; samples are finished before
-//! they reach the device's own thread, which only copies them. Decides nothing and makes no sound of its own.
+//! of a reply (field note C12), and is opened again when the device was lost. One permanent source feeds it out of a
+//! ring: what it emits, silence too, goes into a second ring for the echo canceller ([`RenderTap`]). [`Play::play`] and
+//! [`Speaker::play_until`] block, so they run on the thread that speaks; samples are finished before they reach the
+//! device's own thread, which neither locks nor allocates here. Decides nothing and makes no sound of its own.
 
-use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use rodio::cpal::traits::{DeviceTrait, HostTrait};
+use ringbuf::traits::{Consumer, Observer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
 use rodio::cpal::{self, ErrorKind};
 use rodio::{ChannelCount, DeviceSinkBuilder, DeviceSinkError, MixerDeviceSink, SampleRate, Source};
 use thiserror::Error;
 
-use super::Clip;
-use super::resample::resample;
+use super::device::{self, Direction, Host};
+use super::resample::{Resampler, resample};
+use super::{Clip, MODEL_RATE_HZ};
 
-/// Silence that follows a clip into the device, so that its last samples have left the device's buffers when the
-/// silence has been taken. rodio asks for a buffer of 50 ms, which PulseAudio doubles.
-const DRAIN_MS: u64 = 150;
+/// Sound between two callbacks. PulseAudio holds twice as much, and what it holds is heard after a stop.
+const PERIOD_MS: u32 = 10;
+/// Sound that waits for the device: as long may the thread that speaks be kept from running.
+const RING_MS: u64 = 500;
+/// Sound that the echo canceller may leave unread.
+const TAP_MS: u64 = 2_000;
+/// Frames that the source takes from the ring at once; a stop fades one of these blocks out: 5 ms at 48 kHz.
+const BLOCK: usize = 240;
+/// Fade at both ends of a clip, against the click of one that does not begin or end at zero (field note C11).
+const EDGE_MS: u64 = 2;
 /// Time for what was taken last to be heard.
 const LATENCY: Duration = Duration::from_millis(60);
 /// A device that takes no more samples for so long is gone, whether or not it said so (field note C2).
@@ -28,8 +39,8 @@ const STALLED: Duration = Duration::from_secs(2);
 const ASLEEP: Duration = Duration::from_secs(5);
 /// How often the progress is looked at.
 const POLL: Duration = Duration::from_millis(5);
-/// Devices named in an error at most.
-const MOST_NAMES: usize = 16;
+/// The open device is compared with the wanted one before a clip, but not more often than this.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Plays clips one after another.
 pub trait Play {
@@ -38,6 +49,18 @@ pub trait Play {
     /// # Errors
     /// [`PlayError`].
     fn play(&mut self, clip: &Clip) -> Result<(), PlayError>;
+}
+
+/// How playing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Played {
+    /// Heard to its end.
+    Whole,
+    /// Stopped on request.
+    Stopped {
+        /// How much of the clip the device had taken.
+        after: Duration,
+    },
 }
 
 /// What can go wrong with an output, told apart by remedy.
@@ -69,53 +92,220 @@ pub enum PlayError {
     },
 }
 
-/// An output device.
+/// An output device, whether or not it is there.
 pub struct Speaker {
-    sink: MixerDeviceSink,
+    wanted: Option<String>,
+    host: Host,
+    open: Option<Open>,
+    /// Where the reading ends of new rings go, once somebody has asked for them.
+    tap: Option<SyncSender<TapEnd>>,
+}
+
+/// A device that is open.
+struct Open {
+    /// Taken when this is dropped.
+    sink: Option<MixerDeviceSink>,
+    rate_hz: u32,
     device: String,
-    /// Set by the device's thread when the stream is over.
-    failed: Arc<AtomicBool>,
+    id: String,
+    ring: HeapProd<f32>,
+    shared: Arc<Shared>,
+    /// Samples put into the ring so far.
+    put: u64,
+    /// When the device was last compared with the wanted one.
+    asked: Instant,
+}
+
+/// What the device's thread and the speaking thread tell each other.
+#[derive(Default)]
+struct Shared {
+    /// Samples taken out of the ring, played or thrown away.
+    taken: AtomicU64,
+    /// Asks the source to fade out and to throw away what is in the ring; the source clears it when it has.
+    stop: AtomicBool,
+    /// Set when the stream is over.
+    failed: AtomicBool,
+    /// Emitted samples that found no room in the tap.
+    tap_overruns: AtomicU64,
 }
 
 impl Speaker {
+    /// A speaker that is opened when it is first needed: for a device that may not be there yet.
+    pub fn new(name: Option<&str>) -> Self {
+        Self { wanted: name.map(String::from), host: Host::default(), open: None, tap: None }
+    }
+
     /// Opens a device by its id, its name or an unambiguous part of it; the system's default when there is no name.
     ///
     /// # Errors
     /// [`PlayError::NoDevice`] and [`PlayError::Unavailable`].
     pub fn open(name: Option<&str>) -> Result<Self, PlayError> {
-        let host = cpal::default_host();
-        let device = match name {
-            None => host.default_output_device(),
-            Some(name) => find(&host, name),
-        };
-        let device = device.ok_or_else(|| no_device(name, &host))?;
-        let device_name = device.to_string();
-        let failed = Arc::new(AtomicBool::new(false));
-        let flag = failed.clone();
-        let on_error = move |error: cpal::Error| {
-            if is_fatal(error.kind()) {
-                flag.store(true, Ordering::Release);
+        let mut speaker = Self::new(name);
+        speaker.ready()?;
+        Ok(speaker)
+    }
+
+    /// Opens the device unless it is open and still the wanted one. Worth calling now and then while nothing plays, so
+    /// that a device that comes back is ready before it is needed.
+    ///
+    /// # Errors
+    /// [`PlayError::NoDevice`] and [`PlayError::Unavailable`].
+    pub fn ready(&mut self) -> Result<(), PlayError> {
+        if let Some(open) = &mut self.open {
+            let failed = open.shared.failed.load(Ordering::Acquire);
+            let mut current = Some(true);
+            if !failed && open.asked.elapsed() > ASK {
+                open.asked = Instant::now();
+                current = self.host.is_current(self.wanted.as_deref(), &open.id, Direction::Output);
             }
-        };
+            if !failed && current != Some(false) {
+                return Ok(());
+            }
+            tracing::warn!(device = open.device, "output closed: it has failed, or is not the wanted one any more");
+            self.open = None;
+        }
+        self.open = Some(self.reopen()?);
+        Ok(())
+    }
+
+    /// What the device is given from now on, for an echo canceller. A later call takes it away from the earlier one.
+    pub fn take_render_tap(&mut self) -> RenderTap {
+        // As many devices may be opened while nobody reads.
+        let (sender, ends) = sync_channel(4);
+        self.tap = Some(sender);
+        // The source got its ring when it was made: the stream has to be made anew.
+        self.open = None;
+        RenderTap { ends, end: None }
+    }
+
+    /// Plays a clip until its end or until `stop` says so, which is asked every 5 ms. A stopped clip is faded out
+    /// within 10 ms, and what the device has already taken (20 to 40 ms) is still heard.
+    ///
+    /// # Errors
+    /// [`PlayError`]. After [`PlayError::Lost`] the next call opens the device again.
+    pub fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
+        if clip.samples.is_empty() {
+            return Ok(Played::Whole);
+        }
+        self.ready()?;
+        let open = self.open.as_mut().expect("it is ready");
+        let played = open.play(clip, stop);
+        if played.is_err() {
+            self.open = None;
+        }
+        played
+    }
+
+    fn reopen(&mut self) -> Result<Open, PlayError> {
+        let wanted = self.wanted.clone();
+        let no_device = |present: String| PlayError::NoDevice { wanted: wanted.clone(), present };
+        let device = self.host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
+        let (device_name, id) = (device.to_string(), device::id(&device));
         let unavailable = |error: DeviceSinkError| match is_absent(&error) {
-            true => no_device(name, &host),
+            true => no_device("none that answers".into()),
             false => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
         };
-        let mut sink = DeviceSinkBuilder::from_device(device)
-            .map_err(unavailable)?
-            .with_error_callback(on_error)
-            .open_sink_or_fallback()
+        let config = device::configuration(&device, Direction::Output).ok_or_else(|| PlayError::Unavailable {
+            device: device_name.clone(),
+            reason: "it offers no usable configuration".into(),
+        })?;
+        let shared = Arc::new(Shared::default());
+        let on_error = {
+            let shared = shared.clone();
+            move |error: cpal::Error| {
+                if device::is_fatal(error.kind()) {
+                    shared.failed.store(true, Ordering::Release);
+                }
+            }
+        };
+        let frames = config.sample_rate() * PERIOD_MS / 1_000;
+        let build = |buffer_size| {
+            DeviceSinkBuilder::from_device(device.clone())?
+                .with_supported_config(&config)
+                .with_buffer_size(buffer_size)
+                .with_error_callback(on_error.clone())
+                .open_stream()
+        };
+        let mut sink = build(device::buffer(&config, frames))
+            .or_else(|_| build(cpal::BufferSize::Default))
             .map_err(unavailable)?;
         sink.log_on_drop(false);
-        let config = sink.config();
+        let (rate, channels) = (sink.config().sample_rate(), sink.config().channel_count());
+        let (line, ring, tap) = Line::new(rate, channels, shared.clone());
+        if let Some(sender) = &self.tap {
+            match sender.try_send(tap) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => tracing::warn!("nobody reads what the output plays"),
+                Err(TrySendError::Disconnected(_)) => self.tap = None,
+            }
+        }
+        sink.mixer().add(line);
         tracing::info!(
             device = device_name,
-            rate_hz = config.sample_rate().get(),
-            channels = config.channel_count().get(),
-            format = %config.sample_format(),
+            rate_hz = rate.get(),
+            channels = channels.get(),
+            format = device::format_name(config.sample_format()),
             "output opened"
         );
-        Ok(Self { sink, device: device_name, failed })
+        let sink = Some(sink);
+        Ok(Open { sink, rate_hz: rate.get(), device: device_name, id, ring, shared, put: 0, asked: Instant::now() })
+    }
+}
+
+impl Play for Speaker {
+    fn play(&mut self, clip: &Clip) -> Result<(), PlayError> {
+        self.play_until(clip, &|| false).map(|_| ())
+    }
+}
+
+impl Open {
+    fn play(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
+        let rate_hz = self.rate_hz;
+        let mut samples = if clip.rate_hz == rate_hz { clip.samples.clone() } else { resample(clip, rate_hz).samples };
+        fade_edges(&mut samples, (u64::from(rate_hz) * EDGE_MS / 1_000) as usize);
+        let (start, mut at) = (self.put, 0);
+        let mut last = (self.shared.taken.load(Ordering::Acquire), Instant::now());
+        loop {
+            let n = self.ring.push_slice(&samples[at..]);
+            (at, self.put) = (at + n, self.put + n as u64);
+            let taken = self.shared.taken.load(Ordering::Acquire);
+            if at == samples.len() && taken >= self.put {
+                break;
+            }
+            let asleep = taken <= start;
+            if taken != last.0 {
+                last = (taken, Instant::now());
+            } else if self.shared.failed.load(Ordering::Acquire) {
+                return Err(self.lost("the stream has ended".into()));
+            } else if last.1.elapsed() > if asleep { ASLEEP } else { STALLED } {
+                return Err(self.lost(format!("it has taken no sound for {} s", last.1.elapsed().as_secs())));
+            }
+            if stop() {
+                let after = Duration::from_millis(taken.saturating_sub(start) * 1_000 / u64::from(rate_hz));
+                self.silence()?;
+                return Ok(Played::Stopped { after });
+            }
+            std::thread::sleep(POLL);
+        }
+        // What was taken is on its way to the ear; a stop cannot call it back.
+        let heard = Instant::now() + LATENCY;
+        while Instant::now() < heard && !stop() {
+            std::thread::sleep(POLL);
+        }
+        Ok(Played::Whole)
+    }
+
+    /// Has the source fade out and forget the rest.
+    fn silence(&mut self) -> Result<(), PlayError> {
+        self.shared.stop.store(true, Ordering::Release);
+        let asked = Instant::now();
+        while self.shared.stop.load(Ordering::Acquire) {
+            if self.shared.failed.load(Ordering::Acquire) || asked.elapsed() > STALLED {
+                return Err(self.lost("it could not be stopped".into()));
+            }
+            std::thread::sleep(POLL / 5);
+        }
+        Ok(())
     }
 
     fn lost(&self, reason: String) -> PlayError {
@@ -123,62 +313,128 @@ impl Speaker {
     }
 }
 
-impl Play for Speaker {
-    fn play(&mut self, clip: &Clip) -> Result<(), PlayError> {
-        if clip.samples.is_empty() {
-            return Ok(());
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(sink) = self.sink.take() else { return };
+        // cpal 0.18.2 waits for ever for a PulseAudio stream that the server has ended, which it does when the last
+        // output goes away: its own thread is left behind then, until the connection ends.
+        let closing = std::thread::Builder::new().name("speaker-close".into()).spawn(move || drop(sink));
+        if let Err(error) = closing {
+            tracing::error!(%error, "no thread can be started");
         }
-        let (rate, channels) = (self.sink.config().sample_rate(), self.sink.config().channel_count());
-        let mut samples =
-            if clip.rate_hz == rate.get() { clip.samples.clone() } else { resample(clip, rate.get()).samples };
-        let drain = u64::from(rate.get()) * DRAIN_MS / 1_000;
-        samples.resize(samples.len() + drain as usize, 0.0);
-        let total = samples.len();
-        let taken = Arc::new(AtomicUsize::new(0));
-        self.sink.mixer().add(Mono { samples, at: 0, channel: 0, channels, rate, taken: taken.clone() });
-        let mut last = (0, Instant::now());
-        while last.0 < total {
-            std::thread::sleep(POLL);
-            let now = taken.load(Ordering::Acquire);
-            if now != last.0 {
-                last = (now, Instant::now());
-            } else if self.failed.load(Ordering::Acquire) {
-                return Err(self.lost("the stream has ended".into()));
-            } else if last.1.elapsed() > if now == 0 { ASLEEP } else { STALLED } {
-                return Err(self.lost(format!("it has taken no sound for {} s", last.1.elapsed().as_secs())));
-            }
-        }
-        std::thread::sleep(LATENCY);
-        Ok(())
     }
 }
 
-/// Mono samples on every channel of the device, with a count of the samples that the device has taken.
-struct Mono {
-    samples: Vec<f32>,
+/// A linear ramp over the first and the last `n` samples.
+fn fade_edges(samples: &mut [f32], n: usize) {
+    let n = n.min(samples.len() / 2);
+    let length = samples.len();
+    for i in 0..n {
+        let gain = i as f32 / n as f32;
+        samples[i] *= gain;
+        samples[length - 1 - i] *= gain;
+    }
+}
+
+/// What the device was given, 16 kHz mono, silence included: the far end of an echo canceller.
+pub struct RenderTap {
+    ends: Receiver<TapEnd>,
+    end: Option<TapEnd>,
+}
+
+/// The reading end of one device's tap.
+struct TapEnd {
+    ring: HeapCons<f32>,
+    resampler: Resampler,
+    block: Vec<f32>,
+    shared: Arc<Shared>,
+}
+
+impl RenderTap {
+    /// Appends what has been given to the device since the last call. Does not wait. Nothing comes while no device is
+    /// open.
+    pub fn read(&mut self, out: &mut Vec<f32>) {
+        // Bounded by the channel.
+        while let Ok(end) = self.ends.try_recv() {
+            self.end = Some(end);
+        }
+        let Some(end) = &mut self.end else { return };
+        let n = end.ring.pop_slice(&mut end.block);
+        end.resampler.push(&end.block[..n], out);
+    }
+
+    /// Samples at the device's rate that were lost because nobody read them in time, since the device was opened.
+    pub fn overruns(&self) -> u64 {
+        self.end.as_ref().map_or(0, |end| end.shared.tap_overruns.load(Ordering::Relaxed))
+    }
+}
+
+/// The permanent source: mono samples out of the ring on every channel, silence when there are none.
+struct Line {
+    ring: HeapCons<f32>,
+    tap: HeapProd<f32>,
+    shared: Arc<Shared>,
+    block: [f32; BLOCK],
     at: usize,
     channel: u16,
     channels: ChannelCount,
     rate: SampleRate,
-    taken: Arc<AtomicUsize>,
 }
 
-impl Iterator for Mono {
+impl Line {
+    fn new(rate: SampleRate, channels: ChannelCount, shared: Arc<Shared>) -> (Self, HeapProd<f32>, TapEnd) {
+        let length = |ms: u64| (u64::from(rate.get()) * ms / 1_000).max(1) as usize;
+        let (producer, ring) = HeapRb::new(length(RING_MS)).split();
+        let (tap, consumer) = HeapRb::new(length(TAP_MS)).split();
+        let end = TapEnd {
+            ring: consumer,
+            resampler: Resampler::new(rate.get(), MODEL_RATE_HZ),
+            block: vec![0.0; length(TAP_MS)],
+            shared: shared.clone(),
+        };
+        (Self { ring, tap, shared, block: [0.0; BLOCK], at: BLOCK, channel: 0, channels, rate }, producer, end)
+    }
+
+    /// The next block out of the ring, and into the tap.
+    fn refill(&mut self) {
+        // The flag first: whoever sets it puts nothing more into the ring.
+        let stop = self.shared.stop.load(Ordering::Acquire);
+        let mut n = self.ring.pop_slice(&mut self.block);
+        self.block[n..].fill(0.0);
+        if stop {
+            for (i, sample) in self.block.iter_mut().enumerate() {
+                *sample *= 1.0 - (i + 1) as f32 / BLOCK as f32;
+            }
+            n += self.ring.skip(self.ring.occupied_len());
+        }
+        self.shared.taken.fetch_add(n as u64, Ordering::Release);
+        if stop {
+            self.shared.stop.store(false, Ordering::Release);
+        }
+        let lost = BLOCK - self.tap.push_slice(&self.block);
+        self.shared.tap_overruns.fetch_add(lost as u64, Ordering::Relaxed);
+        self.at = 0;
+    }
+}
+
+impl Iterator for Line {
     type Item = f32;
 
     fn next(&mut self) -> Option<f32> {
-        let sample = *self.samples.get(self.at)?;
+        if self.at == BLOCK {
+            self.refill();
+        }
+        let sample = self.block[self.at];
         self.channel += 1;
         if self.channel == self.channels.get() {
             self.channel = 0;
             self.at += 1;
-            self.taken.store(self.at, Ordering::Release);
         }
         Some(sample)
     }
 }
 
-impl Source for Mono {
+impl Source for Line {
     fn current_span_len(&self) -> Option<usize> {
         None
     }
@@ -192,19 +448,8 @@ impl Source for Mono {
     }
 
     fn total_duration(&self) -> Option<Duration> {
-        let rate = NonZero::<u64>::from(self.rate);
-        Some(Duration::from_millis(self.samples.len() as u64 * 1_000 / rate))
+        None
     }
-}
-
-fn no_device(wanted: Option<&str>, host: &cpal::Host) -> PlayError {
-    let name = |device: &cpal::Device| match device.id() {
-        Ok(id) => format!("{device} ({id})"),
-        Err(_) => device.to_string(),
-    };
-    let names: Vec<String> = output_devices(host).iter().map(name).take(MOST_NAMES).collect();
-    let present = if names.is_empty() { "none".to_string() } else { names.join(", ") };
-    PlayError::NoDevice { wanted: wanted.map(String::from), present }
 }
 
 /// Whether a device that was listed is not there: ALSA lists a default on machines without a sound card.
@@ -217,37 +462,6 @@ fn is_absent(error: &DeviceSinkError) -> bool {
         DeviceSinkError::NoDevice => true,
         DeviceSinkError::UnsupportedSampleFormat => false,
     }
-}
-
-/// Output devices; none when the host cannot list them.
-fn output_devices(host: &cpal::Host) -> Vec<cpal::Device> {
-    host.output_devices().map(Iterator::collect).unwrap_or_default()
-}
-
-fn find(host: &cpal::Host, name: &str) -> Option<cpal::Device> {
-    let devices = output_devices(host);
-    let names: Vec<[String; 2]> = devices
-        .iter()
-        .map(|device| [device.id().map(|id| id.to_string()).unwrap_or_default(), device.to_string()])
-        .collect();
-    let at = choose(&names, name)?;
-    devices.into_iter().nth(at)
-}
-
-/// The device that `name` means, of all ids and names: the same, else the only one that contains it in any case.
-fn choose(names: &[[String; 2]], name: &str) -> Option<usize> {
-    if let Some(at) = names.iter().position(|names| names.iter().any(|n| n == name)) {
-        return Some(at);
-    }
-    let name = name.to_lowercase();
-    let contains = |names: &[String; 2]| names.iter().any(|n| n.to_lowercase().contains(&name));
-    let found: Vec<usize> = (0..names.len()).filter(|at| contains(&names[*at])).collect();
-    if let [only] = found[..] { Some(only) } else { None }
-}
-
-/// Whether a stream is over after this kind of error. An underrun or another route is not the end.
-fn is_fatal(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::Xrun | ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied)
 }
 
 /// An error with what caused it, on one line.
@@ -263,41 +477,69 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
+
     use super::*;
+
+    fn line(channels: u16) -> (Line, HeapProd<f32>, TapEnd) {
+        let (rate, channels) = (NonZero::new(48_000), NonZero::new(channels));
+        Line::new(rate.expect("not zero"), channels.expect("not zero"), Arc::default())
+    }
 
     #[test]
     fn every_channel_gets_every_sample_and_progress_is_counted() {
         let check = |channels: u16, expected: &[f32]| {
-            let taken = Arc::new(AtomicUsize::new(0));
-            let channels = NonZero::new(channels).expect("not zero");
-            let rate = NonZero::new(48_000).expect("not zero");
-            let mono = Mono { samples: vec![0.1, 0.2], at: 0, channel: 0, channels, rate, taken: taken.clone() };
-            assert_eq!(mono.collect::<Vec<_>>(), expected);
-            assert_eq!(taken.load(Ordering::Acquire), 2);
+            let (mut line, mut ring, _tap) = line(channels);
+            ring.push_slice(&[0.1, 0.2]);
+            let found: Vec<f32> = line.by_ref().take(expected.len()).collect();
+            assert_eq!(found, expected);
+            assert_eq!(line.shared.taken.load(Ordering::Acquire), 2);
         };
-        check(1, &[0.1, 0.2]);
-        check(2, &[0.1, 0.1, 0.2, 0.2]);
-        check(3, &[0.1, 0.1, 0.1, 0.2, 0.2, 0.2]);
+        check(1, &[0.1, 0.2, 0.0]);
+        check(2, &[0.1, 0.1, 0.2, 0.2, 0.0, 0.0]);
+        check(3, &[0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0]);
     }
 
     #[test]
-    fn a_device_is_found_by_its_name_or_a_part_that_only_it_has() {
-        let names = [["pulse:spk", "Speaker"], ["pulse:spk2", "USB Speaker"], ["alsa:hdmi", "HDMI"]]
-            .map(|names| names.map(String::from));
-        let check = |name: &str, expected: Option<usize>| assert_eq!(choose(&names, name), expected, "{name}");
-        check("pulse:spk", Some(0));
-        check("Speaker", Some(0));
-        check("usb", Some(1));
-        check("speaker", None);
-        check("hdmi", Some(2));
-        check("bluetooth", None);
+    fn a_stop_fades_out_and_forgets_the_rest() {
+        let (mut line, mut ring, mut tap) = line(2);
+        ring.push_slice(&[0.5; 10 * BLOCK]);
+        let before: Vec<f32> = line.by_ref().take(2 * BLOCK).collect();
+        assert!(before.iter().all(|&x| x == 0.5));
+        line.shared.stop.store(true, Ordering::Release);
+        let after: Vec<f32> = line.by_ref().take(6 * BLOCK).collect();
+        let steps = after.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+        assert!(steps < 0.01 && (after[0] - 0.5).abs() < 0.01, "a step of {steps}");
+        assert!(after[2 * BLOCK - 1..].iter().all(|&x| x == 0.0));
+        assert!(!line.shared.stop.load(Ordering::Acquire));
+        assert_eq!(line.shared.taken.load(Ordering::Acquire), 10 * BLOCK as u64);
+        // The next clip is heard again, and the tap has seen all of it, once per frame.
+        ring.push_slice(&[0.25; BLOCK]);
+        assert_eq!(line.by_ref().take(2).collect::<Vec<_>>(), [0.25, 0.25]);
+        let mut seen = vec![0.0; 10 * BLOCK];
+        assert_eq!(tap.ring.pop_slice(&mut seen), 5 * BLOCK);
+        assert_eq!((seen[0], seen[BLOCK * 3], seen[BLOCK * 4]), (0.5, 0.0, 0.25));
     }
 
     #[test]
-    fn only_real_ends_end_a_stream() {
-        assert!(!is_fatal(ErrorKind::Xrun));
-        assert!(is_fatal(ErrorKind::DeviceNotAvailable));
-        assert!(is_fatal(ErrorKind::StreamInvalidated));
+    fn an_unread_tap_loses_counted_samples_and_nothing_else() {
+        let (mut line, _ring, tap) = line(1);
+        for _ in 0..96_000 + 2 * BLOCK {
+            assert_eq!(line.next(), Some(0.0));
+        }
+        assert_eq!(tap.shared.tap_overruns.load(Ordering::Relaxed), 2 * BLOCK as u64);
+    }
+
+    #[test]
+    fn edges_are_faded_however_short_the_clip() {
+        for length in [0, 1, 2, 5, 96, 1_000] {
+            let mut samples = vec![1.0; length];
+            fade_edges(&mut samples, 96);
+            assert!(samples.iter().all(|x| (0.0..=1.0).contains(x)));
+            if length > 1 {
+                assert_eq!((samples[0], samples[length - 1]), (0.0, 0.0), "{length}");
+            }
+        }
     }
 
     #[test]
