@@ -273,7 +273,7 @@ def fit(word, data, steps, seed=0):
     from torch import nn
 
     torch.manual_seed(seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
     e, positive, negative = windows(word, data["train"])
     mean, scale = e.mean(0), e.std(0) + 1e-3
@@ -286,24 +286,24 @@ def fit(word, data, steps, seed=0):
     view = lambda starts: e[torch.from_numpy(starts[:, None] + span)].transpose(1, 2)
     hard = negative
     for step in range(steps):
-        if step and step % 400 == 0:  # the negatives that look most like the word
+        if step and step % 250 == 0:  # the negatives that look most like the word
             net.eval()
             with torch.no_grad():
-                some = rng.choice(negative, min(len(negative), 60000), replace=False)
-                scores = torch.cat([net(view(part))[:, 0] for part in np.array_split(some, 60)]).numpy()
-            hard = some[np.argsort(-scores)[:3000]]
+                some = rng.choice(negative, min(len(negative), 20000), replace=False)
+                scores = torch.cat([net(view(part))[:, 0] for part in np.array_split(some, 40)]).numpy()
+            hard = some[np.argsort(-scores)[:1000]]
             net.train()
-        batch = [rng.choice(positive, 128), rng.choice(negative, 192), rng.choice(hard, 192)]
+        batch = [rng.choice(positive, 64), rng.choice(negative, 96), rng.choice(hard, 96)]
         x = view(np.concatenate(batch))
         x = x + torch.randn_like(x) * 0.15
-        y = torch.zeros(512)
-        y[:128] = 1
+        y = torch.zeros(256)
+        y[:64] = 1
         loss = nn.functional.binary_cross_entropy_with_logits(net(x)[:, 0], y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 400 == 399:
+        if step % 100 == 99:
             print(word, step + 1, f"loss {loss.item():.4f}", flush=True)
     state = {k: v.detach().numpy() for k, v in net.state_dict().items()}
     return {"mean": mean, "scale": scale, **state}
@@ -365,7 +365,7 @@ def main():
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--talk", type=Path, nargs="*", default=[])
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--measure-only", action="store_true")
     args = parser.parse_args()
     data = gather(args)

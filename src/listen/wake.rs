@@ -44,7 +44,7 @@ pub struct WakeConfig {
 }
 
 fn threshold() -> f32 {
-    0.8
+    0.9
 }
 
 /// A wake word was said.
