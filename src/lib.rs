@@ -20,7 +20,8 @@
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
-//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`telemetry`] | the rim |
+//! | [`timeline`] | where the time of a turn went |
+//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -31,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod dialogue;
 pub mod eval;
+pub mod failure;
 pub mod home;
 pub mod inspect;
 pub mod listen;
@@ -38,3 +40,5 @@ pub mod model;
 pub mod onnx;
 pub mod speech;
 pub mod telemetry;
+pub mod terminal;
+pub mod timeline;

@@ -229,7 +229,7 @@ fn check_names_every_problem_at_once() {
 #[test]
 fn inspect_shows_every_part() {
     let setup = Setup::new(&[]);
-    for (name, parts) in [("tiny-split-q8", 4), ("lookalike-kv-fp16", 3)] {
+    for (name, parts) in [("tiny-split-q8", 5), ("lookalike-kv-fp16", 3)] {
         let dir = root().join("target/fixtures").join(name);
         let output = setup.run(&["model", "inspect", &dir.display().to_string()]);
         let text = String::from_utf8_lossy(&output.stdout);

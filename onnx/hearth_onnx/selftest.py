@@ -5,6 +5,8 @@
   the earlier blocks, and after a rewind;
 * in place on one buffer gives bit for bit what a growing past gives;
 * audio in whole chunks, cut anywhere, gives the same rows (the tower looks back only);
+* audio streamed in blocks of any lengths gives the rows of the whole, also with a last row of
+  1, 2 or 3 frames, and when an unfinished tail was tried from a state that is used again;
 * the per-layer rows at placeholders are those of the pad token;
 * a checkpoint folder (two shards, three dtypes) gives the graphs that its source gave;
 * every look-alike gives what the plain merged graph of its precision gives.
@@ -26,6 +28,11 @@ from .weights import HfCheckpoint, RandomWeights
 LOOSE = {"lookalike-kv-fp16": 5e-2}
 """Relative error allowed where the arithmetic itself differs; elsewhere :data:`STRICT`."""
 STRICT = 1e-4
+STREAMED = 1e-5
+"""For blocks of audio against the whole."""
+ROUNDED = 5e-2
+"""The same at level 4: a difference in the last bit may round an activation the other way, which
+costs no more than rounding does anyway."""
 
 
 def run() -> None:
@@ -81,6 +88,8 @@ def _checks(folders: dict[str, Folder], prompt):
         yield label, *_in_place(folder, prompt), 0.0
     yield "upper half over longer buffers", _upper_over_buffers(split, prompt), whole, STRICT
     yield from _audio_checks(split)
+    for name in ("tiny-split-fp32", "tiny-split-q4", "tiny-split-q8"):
+        yield from _stream_checks(folders[name])
     yield from _embedding_checks(split)
     yield from _lookalike_checks(folders, prompt)
 
@@ -169,6 +178,42 @@ def _audio_checks(folder: Folder):
         padded, mask = np.zeros((frames + 30, 128), np.float32), np.zeros(frames + 30, bool)
         padded[:frames], mask[:frames] = mel[:frames], True
         yield f"audio of {frames} frames, padded", folder.encode(padded, mask), part, STRICT
+
+
+def _stream_checks(folder: Folder):
+    """Streamed against whole; the worst of many lengths and cuts."""
+    limit = ROUNDED if folder.path.name.endswith("q8") else STREAMED
+    random = np.random.default_rng(SEED)
+    mel = _features()
+    for label, make_cuts in {
+        "one block": lambda rows: [],
+        "blocks of one row": lambda rows: range(1, rows),
+        "blocks of 25 rows": lambda rows: range(25, rows, 25),
+        "random cuts": lambda rows: sorted(random.choice(range(1, rows), rows // 6, replace=False)),
+    }.items():
+        ours, expected = [], []
+        for frames in (*range(1, 18), *range(44, 54), *range(len(mel) - 4, len(mel) + 1)):
+            part = mel[:frames]
+            ours.append(folder.hear_blocks(part, list(make_cuts(-(-frames // 4)))))
+            expected.append(folder.encode(part, np.ones(frames, bool)))
+        label = f"{folder.path.name}: streamed, {label}"
+        yield label, np.concatenate(ours), np.concatenate(expected), limit
+    even = mel[:368]
+    pair = folder.hear_blocks(even, list(range(8, 92, 8))), folder.hear_blocks(even, [])
+    yield f"{folder.path.name}: blocks of 8 rows, one of 92", *pair, limit
+    yield f"{folder.path.name}: streamed, tails tried", *_tails(folder, mel), limit
+
+
+def _tails(folder: Folder, mel: np.ndarray):
+    """The rows of each tail of a turn that was heard in blocks of 7 rows, and what they are."""
+    state, ours, expected = folder.begin(), [], []
+    for start in range(0, len(mel) - 28, 28):
+        tail, _ = folder.hear(mel[start : start + 6], state)
+        ours.append(tail)
+        whole = folder.encode(mel[: start + 6], np.ones(start + 6, bool))
+        expected.append(whole[-2:])
+        _, state = folder.hear(mel[start : start + 28], state)
+    return np.concatenate(ours), np.concatenate(expected)
 
 
 def _embedding_checks(folder: Folder):

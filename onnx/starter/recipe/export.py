@@ -1,0 +1,37 @@
+"""Writes a training checkpoint as a Hugging Face folder: `python export.py CHECKPOINT [FOLDER]`."""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import config
+import data
+import tokenizer
+from model import Starter, hf_state
+
+
+def load(path):
+    """(model, (mean, std), state) of a checkpoint."""
+    saved = torch.load(path, weights_only=False)
+    net = Starter(len(data.CHARS) + 1)
+    net.load_state_dict(saved["net"], strict=False)
+    return net.eval(), saved["norm"], saved["state"]
+
+
+def main():
+    net, (mean, std), state = load(sys.argv[1])
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else tokenizer.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write(folder, mean.tolist(), std.tolist())
+    tensors = {k: v.half() for k, v in hf_state(net).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # The CTC head is no part of the model; a warm start wants it.
+    save_file({k: v.half().contiguous() for k, v in net.state_dict().items() if k.startswith("ctc.")},
+              folder / "recipe" / "ctc_head.safetensors" if (folder / "recipe").is_dir() else folder / "ctc_head.safetensors")
+    print(state, (folder / "model.safetensors").stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()
