@@ -1,14 +1,18 @@
 //! Sound to utterances: who speaks when, and for how long. Knows no models of language.
 //!
 //! [`vad`] gives each 16 ms a probability of speech, [`segment`] makes utterances of them. [`utterances`] does both
-//! for a recording: silence or noise alone gives none, so that no model runs for it. No I/O.
+//! for a recording: silence or noise alone gives none, so that no model runs for it. [`listener`] does it for a
+//! microphone, with [`echo`] taking out what the speaker plays, and [`wake`] hearing the wake words. No I/O.
 
 use std::ops::Range;
 
 use serde::Deserialize;
 
+pub mod echo;
+pub mod listener;
 pub mod segment;
 pub mod vad;
+pub mod wake;
 
 use segment::{Frame, Segment, SegmentEvent, Segmenter};
 use vad::{FRAME, Vad};

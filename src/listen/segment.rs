@@ -1,7 +1,8 @@
 //! Where an utterance begins and ends. Pure: counts samples, reads no clock, holds no sound.
 //!
 //! Takes one [`Frame`] per 16 ms and says when an utterance has [started](SegmentEvent::Started) and when it has
-//! [ended](SegmentEvent::Ended), and why. Utterances never overlap and come in order. Runs on the `listen` thread.
+//! [ended](SegmentEvent::Ended), and why, and of every [pause](SegmentEvent::Paused) within that might be the end.
+//! Utterances never overlap and come in order. Runs on the `listen` thread.
 //!
 //! Three conditions start one, measured with earshot 1.2 on 1,043 recordings of people and 251 of synthetic noise,
 //! clicks and hum: enough frames that are likely speech (clicks are short), a few that are surely speech (noise stays
@@ -27,6 +28,8 @@ const SURE_FRAMES: usize = 3;
 const MOVES_DB: f32 = 6.0;
 /// A frame of this probability keeps an utterance going.
 const GOES_ON: f32 = 0.5;
+/// Silence that may be the end: 208 ms.
+const PAUSE: usize = 13 * FRAME;
 
 /// What is known of one frame of 16 ms.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,7 +75,13 @@ pub enum SegmentEvent {
     Started {
         /// First sample of the utterance, pre-roll included.
         from: usize,
+        /// First sample of the speech.
+        onset: usize,
     },
+    /// Nobody has spoken for 208 ms: this may be the end.
+    Paused,
+    /// It was not.
+    Resumed,
     /// The utterance is over.
     Ended(Segment),
 }
@@ -97,6 +106,8 @@ struct Current {
     from: usize,
     /// End of the last frame that kept it going.
     spoken_until: usize,
+    /// Was the pause that lasts told?
+    paused: bool,
 }
 
 impl Segmenter {
@@ -126,7 +137,8 @@ impl Segmenter {
         self.now += FRAME;
         match &mut self.current {
             Some(current) => {
-                if frame.probability >= GOES_ON {
+                let speaks = frame.probability >= GOES_ON;
+                if speaks {
                     current.spoken_until = self.now;
                 }
                 if self.now - current.from.min(self.now) >= self.max {
@@ -135,7 +147,18 @@ impl Segmenter {
                 if self.now - current.spoken_until >= self.silence {
                     return self.end(EndReason::Silence);
                 }
-                None
+                let pauses = self.now - current.spoken_until >= PAUSE;
+                match (current.paused, speaks) {
+                    (false, false) if pauses => {
+                        current.paused = true;
+                        Some(SegmentEvent::Paused)
+                    }
+                    (true, true) => {
+                        current.paused = false;
+                        Some(SegmentEvent::Resumed)
+                    }
+                    _ => None,
+                }
             }
             None => {
                 if self.window.len() == WINDOW {
@@ -172,13 +195,13 @@ impl Segmenter {
 
     fn start(&mut self, onset: usize) -> SegmentEvent {
         let from = onset.saturating_sub(self.pre_roll).max(self.free_from);
-        self.current = Some(Current { from, spoken_until: self.now });
+        self.current = Some(Current { from, spoken_until: self.now, paused: false });
         self.window.clear();
-        SegmentEvent::Started { from }
+        SegmentEvent::Started { from, onset }
     }
 
     fn end(&mut self, reason: EndReason) -> Option<SegmentEvent> {
-        let Current { from, spoken_until } = self.current.take()?;
+        let Current { from, spoken_until, .. } = self.current.take()?;
         let end = match reason {
             EndReason::Cap => from + self.max,
             EndReason::Silence | EndReason::EndOfInput => (spoken_until + self.post_roll).min(from + self.max),
@@ -219,7 +242,7 @@ mod tests {
             SegmentEvent::Ended(segment) => {
                 Some((segment.range.start / FRAME, segment.range.end / FRAME, segment.reason))
             }
-            SegmentEvent::Started { .. } => None,
+            _ => None,
         };
         events.into_iter().filter_map(ended).collect()
     }
@@ -258,9 +281,37 @@ mod tests {
             .filter_map(|(i, frame)| segmenter.push(frame).map(|event| (i, event)))
             .collect();
         let expected = Segment { range: 0..24 * FRAME, reason: EndReason::Silence };
-        // 128 ms of speech to start, 320 ms of silence to end.
-        assert_eq!(events, [(7, SegmentEvent::Started { from: 0 }), (39, SegmentEvent::Ended(expected))]);
+        // 128 ms of speech to start, 208 ms of silence for a pause, 320 ms to end.
+        let expected = [
+            (7, SegmentEvent::Started { from: 0, onset: 0 }),
+            (32, SegmentEvent::Paused),
+            (39, SegmentEvent::Ended(expected)),
+        ];
+        assert_eq!(events, expected);
         assert!(!segmenter.speaking());
+    }
+
+    #[test]
+    fn pauses_are_told_once_and_taken_back() {
+        let kinds = |drawing: &str| -> String {
+            let mut segmenter = Segmenter::new(&config());
+            let events = frames(drawing).into_iter().filter_map(|frame| segmenter.push(frame));
+            let kind = |event| match event {
+                SegmentEvent::Started { .. } => 's',
+                SegmentEvent::Paused => 'p',
+                SegmentEvent::Resumed => 'r',
+                SegmentEvent::Ended(_) => 'e',
+            };
+            events.map(kind).collect()
+        };
+        let check = |name: &str, drawing: String, expected: &str| assert_eq!(kinds(&drawing), expected, "{name}");
+        let (word, breath, pause) = ("#".repeat(20), ".".repeat(12), ".".repeat(14));
+        check("a breath", format!("{word}{breath}{word}"), "s");
+        check("a pause", format!("{word}{pause}{word}"), "spr");
+        check("two pauses", format!("{word}{pause}{word}{pause}#{pause}......"), "sprprpe");
+        check("silence", ".".repeat(100), "");
+        let long = "#".repeat(86);
+        check("the cap in a pause", format!("{long}{pause}{pause}"), "spe");
     }
 
     #[test]
@@ -292,11 +343,21 @@ mod tests {
             }
             let n_samples = values.len() * FRAME;
             events.extend(segmenter.finish(n_samples));
+            // Within an utterance pauses are told and taken back by turns.
+            let mut paused = false;
+            for event in &events {
+                match event {
+                    SegmentEvent::Paused => prop_assert!(!std::mem::replace(&mut paused, true)),
+                    SegmentEvent::Resumed => prop_assert!(std::mem::replace(&mut paused, false)),
+                    _ => paused = false,
+                }
+            }
+            events.retain(|event| matches!(event, SegmentEvent::Started { .. } | SegmentEvent::Ended(_)));
             // Started and Ended take turns, and each end belongs to its start.
             prop_assert_eq!(events.len() % 2, 0);
             let mut last_end = 0;
             for pair in events.chunks_exact(2) {
-                let [SegmentEvent::Started { from }, SegmentEvent::Ended(segment)] = pair else {
+                let [SegmentEvent::Started { from, .. }, SegmentEvent::Ended(segment)] = pair else {
                     return Err(TestCaseError::fail(format!("out of order: {pair:?}")));
                 };
                 prop_assert_eq!(*from, segment.range.start);

@@ -1,0 +1,283 @@
+//! Scenes played to a listener. Speech is the two sentences in `onnx/starter/samples`.
+
+use super::*;
+use crate::audio::wav;
+use crate::listen::wake::Woken;
+use std::path::Path;
+use std::sync::mpsc;
+
+const PASTA: &str = "pasta-timer-ten-minutes";
+const STOVE: &str = "light-over-the-stove";
+
+/// A room at -66 dB: unlike silence, no piece of it is like another.
+fn room(ms: usize) -> Vec<f32> {
+    let mut state = ms as u64 + 99;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..ms * 16).map(|_| next() * 0.0008).collect()
+}
+
+/// A sentence without the silence around it.
+fn sentence(name: &str) -> Vec<f32> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("onnx/starter/samples/{name}.flac"));
+    let samples = wav::read_at(&path, 16_000).expect("the sample is in the repository").samples;
+    let loud = |v: &f32| v.abs() > 0.01;
+    let from = samples.iter().position(loud).expect("somebody speaks in it");
+    let to = samples.iter().rposition(loud).expect("somebody speaks in it");
+    samples[from..to].to_vec()
+}
+
+/// Says "computer" when so many samples have been heard, wherever that is.
+struct At(usize);
+
+impl Spot for At {
+    fn push(&mut self, samples: &[f32], _: bool) -> Result<Option<Woken>, OnnxError> {
+        let (before, after) = (self.0, self.0.saturating_sub(samples.len()));
+        self.0 = after;
+        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9 }))
+    }
+    fn replying(&mut self, _: Option<&str>) {}
+    fn reset(&mut self) {}
+}
+
+const ARM: ListenCommand = ListenCommand::Arm { pre_roll: true, wait_ms: 3000, hold: false };
+const HOLD: ListenCommand = ListenCommand::Arm { pre_roll: true, wait_ms: 30_000, hold: true };
+
+/// Plays a scene: commands come at samples; [`ARM`] also follows each wake word. Gives events with their samples.
+fn play(
+    mut listener: Listener,
+    sound: &[f32],
+    rendered: &[f32],
+    commands: &[(usize, ListenCommand)],
+) -> Vec<(usize, ListenEvent)> {
+    let mut events = Vec::new();
+    for from in (0..sound.len()).step_by(160) {
+        let to = (from + 160).min(sound.len());
+        for (_, command) in commands.iter().filter(|(at, _)| (from..to).contains(at)) {
+            events.extend(listener.command(command.clone()).into_iter().map(|event| (from, event)));
+        }
+        let played = &rendered[from.min(rendered.len())..to.min(rendered.len())];
+        for event in listener.push(&sound[from..to], played).expect("no graph runs") {
+            let woken = matches!(event, ListenEvent::Wake { .. });
+            events.push((to, event));
+            if woken {
+                events.extend(listener.command(ARM).into_iter().map(|event| (to, event)));
+            }
+        }
+    }
+    events
+}
+
+fn listener(wake_at: usize) -> Listener {
+    Listener::new(&ListenConfig::default(), (wake_at > 0).then(|| Box::new(At(wake_at)) as Box<dyn Spot>))
+}
+
+/// The events in short: `W`ake, `S`peech, `P`ause, `R`esumed, `B`arge-in, `.silence`, `.cap`, `.released`, `.nothing`.
+fn short(events: &[(usize, ListenEvent)]) -> String {
+    let letter = |event: &ListenEvent| match event {
+        ListenEvent::Wake { .. } => "W",
+        ListenEvent::SpeechStarted => "S",
+        ListenEvent::Pause => "P",
+        ListenEvent::Resumed => "R",
+        ListenEvent::BargeIn => "B",
+        ListenEvent::End(EndReason::Silence) => ".silence",
+        ListenEvent::End(EndReason::Cap) => ".cap",
+        ListenEvent::End(EndReason::Released) => ".released",
+        ListenEvent::End(EndReason::Nothing) => ".nothing",
+        ListenEvent::Audio(_) | ListenEvent::Device(_) | ListenEvent::Level(_) => "",
+    };
+    // Sentences pause where they like; twice is once more.
+    events.iter().map(|(_, event)| letter(event)).collect::<String>().replace("PR", "")
+}
+
+/// What was told of the sound: the range of samples, which has no gaps.
+fn told(events: &[(usize, ListenEvent)], sound: &[f32]) -> std::ops::Range<usize> {
+    let mut audio = Vec::new();
+    for (_, event) in events {
+        if let ListenEvent::Audio(samples) = event {
+            assert!(!samples.is_empty() && samples.len() <= CHUNK);
+            audio.extend_from_slice(samples);
+        }
+    }
+    let n = audio.len();
+    assert!(n > 0, "nothing was told");
+    let from = (0..=sound.len() - n).find(|&i| sound[i..i + n] == audio).expect("a piece of the sound, in order");
+    from..from + n
+}
+
+fn end_at(events: &[(usize, ListenEvent)]) -> usize {
+    events.iter().rfind(|(_, event)| matches!(event, ListenEvent::End(_))).expect("it ended").0
+}
+
+#[test]
+fn a_command_after_the_wake_word_is_told_without_the_word() {
+    let (word, command) = (sentence(STOVE), sentence(PASTA));
+    let check = |gap_ms: usize, lag_ms: usize| {
+        let before = [room(1000), word.clone()].concat();
+        let word_ends = before.len();
+        let sound = [before, room(gap_ms), command.clone(), room(1501)].concat();
+        let begins = word_ends + gap_ms * 16;
+        let events = play(listener(word_ends + lag_ms * 16), &sound, &[], &[]);
+        let name = format!("gap {gap_ms} ms, lag {lag_ms} ms");
+        assert_eq!(short(&events), "WSP.silence", "{name}");
+        let told = told(&events, &sound);
+        assert!(told.start + 960 >= word_ends, "{name}: {} of the word", word_ends - told.start);
+        assert!(told.start <= begins, "{name}: {} samples of the command are missing", told.start - begins);
+        assert!(told.start + 1300 * 16 > begins, "{name}: a long pre-roll");
+        assert!(told.end >= begins + command.len(), "{name}: the end is missing");
+        // S6: within a second.
+        assert!(end_at(&events) < begins + command.len() + 16_000, "{name}");
+    };
+    check(200, 100);
+    check(400, 200);
+    check(700, 100);
+    check(2500, 200);
+}
+
+#[test]
+fn nobody_speaks() {
+    let check = |name: &str, commands: &[(usize, ListenCommand)], expected: &str, at_ms: usize| {
+        let events = play(listener(0), &room(9000), &[], commands);
+        assert_eq!(short(&events), expected, "{name}");
+        if let Some((at, _)) = events.last() {
+            assert!((at_ms..at_ms + 40).contains(&(at / 16)), "{name}: {}", at / 16);
+        }
+    };
+    check("idle", &[], "", 0);
+    check("armed", &[(16_000, ARM)], ".nothing", 4000);
+    check("a tap on the key", &[(16_000, HOLD), (17_600, ListenCommand::Release)], ".nothing", 1090);
+    check("let go without holding", &[(16_000, ListenCommand::Release)], "", 0);
+    check("disarmed", &[(16_000, ARM), (17_000, ListenCommand::Disarm)], "", 0);
+    check("muted", &[(16_000, ListenCommand::Mute(true)), (17_000, ARM)], "", 0);
+}
+
+#[test]
+fn a_key_ends_at_once_and_keeps_the_last_samples() {
+    let command = sentence(PASTA);
+    let sound = [room(1000), command.clone(), room(2000)].concat();
+    let release = 16_000 + 16_000;
+    let events = play(listener(0), &sound, &[], &[(14_400, HOLD), (release, ListenCommand::Release)]);
+    assert_eq!(short(&events), "S.released");
+    assert_eq!(end_at(&events), release);
+    let range = told(&events, &sound);
+    // The canceller keeps up to 159 samples.
+    assert!((release - 160..=release).contains(&range.end), "{range:?}");
+    assert!(range.start <= 16_000 && range.start >= 16_000 - 800 * 16, "{range:?}");
+    // While it is held no silence is the end.
+    let sound = [room(1000), command.clone(), room(3000), command, room(1000)].concat();
+    let events = play(listener(0), &sound, &[], &[(0, HOLD), (sound.len() - 8000, ListenCommand::Release)]);
+    assert_eq!(short(&events), "SP.released");
+    told(&events, &sound);
+}
+
+#[test]
+fn what_never_stops_ends_by_the_cap() {
+    let command = sentence(PASTA);
+    let sound = [room(1000), command.clone(), command.clone(), command.clone(), command].concat();
+    let config = ListenConfig { max_ms: 3000, ..ListenConfig::default() };
+    for arm in [ARM, HOLD] {
+        let events = play(Listener::new(&config, None), &sound, &[], &[(8000, arm)]);
+        assert_eq!(short(&events), "S.cap");
+        assert_eq!(told(&events, &sound).len(), 3000 * 16);
+    }
+}
+
+#[test]
+fn a_pause_is_taken_back_and_its_sound_follows() {
+    let sound = [room(1000), sentence(STOVE), room(450), sentence(PASTA), room(1502)].concat();
+    let events = play(listener(0), &sound, &[], &[(8000, ARM)]);
+    assert_eq!(short(&events), "SP.silence");
+    let mut paused = false;
+    for (_, event) in &events {
+        match event {
+            ListenEvent::Pause => paused = true,
+            ListenEvent::Resumed => paused = false,
+            ListenEvent::Audio(_) => assert!(!paused, "sound in a pause"),
+            _ => {}
+        }
+    }
+    assert!(events.iter().any(|(_, event)| *event == ListenEvent::Resumed));
+    told(&events, &sound);
+}
+
+#[test]
+fn the_earcon_is_not_told() {
+    let tone: Vec<f32> = (0..2400).map(|i| (i as f32 * 0.35).sin() * 0.3).collect();
+    let (at, begins) = (16_000, 16_000 + 16_000);
+    let command = sentence(PASTA);
+    let mut sound = [room(2000), command.clone(), room(1503)].concat();
+    let mut rendered = vec![0.0; sound.len()];
+    rendered[at..at + tone.len()].copy_from_slice(&tone);
+    for (i, v) in tone.iter().enumerate() {
+        sound[at + 1600 + i] += v * 0.3;
+    }
+    let events = play(listener(0), &sound, &rendered, &[(at, ARM)]);
+    assert_eq!(short(&events), "SP.silence");
+    let n: usize = events.iter().map(|(_, e)| if let ListenEvent::Audio(s) = e { s.len() } else { 0 }).sum();
+    // From after the earcon has died away to the command's end and the pause after it.
+    let most = command.len() + (begins - at - tone.len() - ECHO_TAIL) + 300 * 16;
+    assert!((command.len()..=most).contains(&n), "{n} of {}..{most}", command.len());
+}
+
+#[test]
+fn speech_interrupts_a_reply_and_its_echo_does_not() {
+    let reply = sentence(STOVE).repeat(4);
+    let speaking = [(0, ListenCommand::Speaking(Some("the light is on".into())))];
+    let n = reply.len();
+    let echo: Vec<f32> = (0..n).map(|i| if i < 960 { 0.0 } else { 0.4 * reply[i - 960] }).collect();
+    assert_eq!(short(&play(listener(0), &echo, &reply, &speaking)), "");
+    let mut both = echo;
+    for (i, v) in sentence(PASTA).iter().enumerate() {
+        both[n / 4 + i] += v;
+    }
+    assert_eq!(short(&play(listener(0), &both, &reply, &speaking)), "B");
+    // With nothing playing it is speech like any other.
+    assert_eq!(short(&play(listener(0), &reply, &[], &[])), "");
+}
+
+#[test]
+fn a_wake_word_ends_at_the_silence_after_it() {
+    let check = |drawing: &str, expected: usize| {
+        let frame = |c| match c {
+            '#' => Frame { probability: 0.9, level_db: -20.0 },
+            _ => Frame { probability: 0.1, level_db: -60.0 },
+        };
+        let frames: Vec<Frame> = drawing.chars().map(frame).collect();
+        assert_eq!(word_end(&frames), expected, "{drawing}");
+    };
+    check("", 0);
+    check("####################", 0);
+    check("..........##########", 0);
+    check("..........##########....", 0);
+    check("..........##########..........", 8);
+    check("..........##########..........####", 12);
+    check("..........########...####", 0);
+}
+
+#[test]
+fn the_thread_hears_what_came_before_a_key_is_let_go() {
+    struct Once(Vec<f32>, bool);
+    impl Ear for Once {
+        fn read(&mut self, heard: &mut Vec<f32>, _: &mut Vec<f32>) -> Option<DeviceState> {
+            heard.append(&mut self.0);
+            (!std::mem::replace(&mut self.1, true)).then(|| DeviceState::Running("a test".into()))
+        }
+    }
+    let sound = [room(300), sentence(PASTA)].concat();
+    let (send, commands) = mpsc::channel();
+    for command in [HOLD, ListenCommand::Release, ListenCommand::Shutdown] {
+        send.send(command).expect("the receiver lives");
+    }
+    let mut events = Vec::new();
+    let deliver = |event| {
+        events.push((0, event));
+        true
+    };
+    run(Once(sound.clone(), false), listener(0), &commands, deliver).expect("no graph runs");
+    assert_eq!(events[0].1, ListenEvent::Device(DeviceState::Running("a test".into())));
+    // The sound came in one piece before the key was pressed: its end is the pre-roll.
+    assert_eq!(short(&events), "S.released");
+    assert!(sound.len() - told(&events, &sound).end < 160);
+}
