@@ -20,6 +20,8 @@
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
+//! | [`control`] | the socket through which other programs see and steer the daemon |
+//! | [`service`] | what systemd is told |
 //! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`telemetry`] | the rim |
 
 pub mod ask;
@@ -29,6 +31,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod dialogue;
 pub mod eval;
 pub mod home;
@@ -36,5 +39,6 @@ pub mod inspect;
 pub mod listen;
 pub mod model;
 pub mod onnx;
+pub mod service;
 pub mod speech;
 pub mod telemetry;

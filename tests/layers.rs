@@ -50,7 +50,8 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("piper_rs::", &["speech"]),
         ("earshot::", &["listen"]),
         ("clap::", &["cli.rs"]),
-        ("tokio::", &["home"]),
+        ("tokio::", &["home", "control.rs", "control"]),
+        ("sd_notify::", &["service.rs"]),
     ] {
         let found = strangers(path, allowed);
         assert!(found.is_empty(), "{path} belongs in {allowed:?} only and is named in {found:?}");
