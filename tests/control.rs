@@ -342,7 +342,8 @@ fn watching_survives_a_restart_of_the_daemon() {
     let (dir, _path, config) = place();
     let mut child = hearth(dir.path(), &["status", "--watch", "--json"]).spawn().expect("it starts");
     let lines = lines(&mut child);
-    let next = || serde_json::from_str::<Value>(&lines.recv_timeout(LIMIT).expect("a line")).expect("JSON")["event"].clone();
+    let next =
+        || serde_json::from_str::<Value>(&lines.recv_timeout(LIMIT).expect("a line")).expect("JSON")["event"].clone();
     assert_eq!(next(), "gone");
     for _ in 0..2 {
         let daemon = Daemon::start(&config).expect("the place is free");

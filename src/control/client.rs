@@ -139,7 +139,8 @@ pub fn described(status: &Value) -> String {
     }
     let known = ["ok", "event", "state", "since_unix_ms", "muted", "missing", "pid", "version"];
     let more = status.as_object().into_iter().flatten().filter(|(key, _)| !known.contains(&key.as_str()));
-    lines.extend(more.map(|(key, value)| format!("{key}: {}", value.as_str().map_or(value.to_string(), str::to_owned))));
+    lines
+        .extend(more.map(|(key, value)| format!("{key}: {}", value.as_str().map_or(value.to_string(), str::to_owned))));
     lines.join("\n")
 }
 
@@ -239,6 +240,9 @@ mod tests {
         let expected = "idle for 5 min\nthe microphone is off\nmissing microphone \"USB\" for 5 min: not found\n\
             model: hearth-starter\nturns: 3";
         assert_eq!(described(&status), expected);
-        assert_eq!(plain(&json!({"event": "wake", "word": "jarvis", "score": 0.5}), &["event"]), "wake word=jarvis score=0.5");
+        assert_eq!(
+            plain(&json!({"event": "wake", "word": "jarvis", "score": 0.5}), &["event"]),
+            "wake word=jarvis score=0.5"
+        );
     }
 }
