@@ -10,14 +10,15 @@ use serde::{Serialize, Serializer};
 
 use crate::assistant::{Assistant, Command, Event};
 use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
-use crate::cli::Failure;
 use crate::config::Config;
 use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
-use crate::home::{HomeError, Registry, schema, simulated, timers};
+use crate::failure::{Failure, UNAVAILABLE};
+use crate::home::{Registry, schema, simulated, timers};
+use crate::listen::segment::EndReason;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
-use crate::telemetry::{self, Timeline, ms, timed};
-use crate::{listen, onnx};
+use crate::timeline::{Timeline, ms, timed};
+use crate::{listen, onnx, telemetry, terminal};
 
 /// The tools of the starter, for a model folder that names none.
 const STARTER_TOOLS: &str = include_str!("../onnx/starter/tools.json");
@@ -48,15 +49,17 @@ impl Question {
     }
 
     fn from_samples(samples: Vec<f32>, config: &Config) -> Self {
-        let parts = listen::utterances(&samples, &config.listen);
+        let parts = listen::segments(&samples, &config.listen);
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Self::Silence };
-        let limit = config.listen.max_ms as usize * (MODEL_RATE_HZ as usize / 1000);
-        let end = last.end.min(first.start + limit);
-        let cut_at_s = (end < last.end).then_some(f64::from(config.listen.max_ms) / 1000.0);
+        let start = first.range.start;
+        let end = last.range.end.min(start + config.listen.max_ms as usize * (MODEL_RATE_HZ as usize / 1000));
+        // A pause does not end a recorded command; the limit does.
+        let cut = end < last.range.end || parts.iter().any(|part| part.reason == EndReason::Cap);
+        let cut_at_s = cut.then_some(f64::from(config.listen.max_ms) / 1000.0);
         if let Some(limit_s) = cut_at_s {
             tracing::warn!(limit_s, "the recording is longer than the limit; the rest is not heard");
         }
-        Self::Speech { samples: samples[first.start..end].to_vec(), cut_at_s }
+        Self::Speech { samples: samples[start..end].to_vec(), cut_at_s }
     }
 }
 
@@ -78,6 +81,8 @@ pub struct Answer {
     pub actions: Vec<Action>,
     /// What was said.
     pub said: String,
+    /// What failed inside, if anything did.
+    pub error: Option<String>,
     /// Where the time went.
     pub timeline: Timeline,
     /// What was said, as sound.
@@ -92,6 +97,7 @@ impl Answer {
             heard: false,
             actions: Vec::new(),
             said: String::new(),
+            error: None,
             timeline: Timeline::default(),
             reply: Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ },
         }
@@ -115,12 +121,14 @@ impl fmt::Display for Answer {
         if self.actions.is_empty() {
             writeln!(f, "called    nothing")?;
         }
-        writeln!(f, "said      {}", if self.said.is_empty() { "nothing" } else { &self.said })?;
+        // The model's text may hold anything; a terminal takes control characters for commands.
+        let said: String = self.said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        writeln!(f, "said      {}", if said.is_empty() { "nothing" } else { &said })?;
         let t = &self.timeline;
         write!(
             f,
             "timeline  speech {:.0} ms | features {:.1}, encode {:.1}, prefill {:.1}, first token after {:.1}, \
-             decode {:.1} ({} tokens, {} forced), home {:.1}, first sound {:.1}, speak {:.1}, total {:.1} ms",
+             decode {:.1} ({} tokens, {} forced), home {:.1}, first sound after {:.1}, speak {:.1}, total {:.1} ms",
             t.speech_ms,
             t.features_ms,
             t.encode_ms,
@@ -151,7 +159,7 @@ impl Hearth {
     /// # Errors
     /// When one of them is missing or damaged.
     pub fn load(config: &Config) -> Result<Self, Failure> {
-        telemetry::notice("loading the model");
+        terminal::notice("loading the model");
         onnx::init(&config.runtime.onnxruntime)?;
         let home = home(config)?;
         let model = Gemma::load(config.model.clone(), &home.specs())?;
@@ -210,6 +218,7 @@ impl Hearth {
         self.carry_out(&mut turn)?;
         let mut answer = turn.finish(self.model.timeline());
         answer.timeline.total_ms = ms(started.elapsed());
+        telemetry::turn(self.turns, &answer.timeline);
         Ok(answer)
     }
 
@@ -262,12 +271,14 @@ impl Hearth {
 
 /// One turn on its way.
 struct Turn<'a> {
+    started: Instant,
     assistant: Assistant,
     voice: &'a mut dyn Synthesize,
     splitter: Splitter,
     commands: std::collections::VecDeque<Command>,
     actions: Vec<Action>,
     said: Vec<String>,
+    error: Option<String>,
     sound: Option<Clip>,
     tool_ms: f64,
     speak_ms: f64,
@@ -277,12 +288,14 @@ struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn new(assistant: Assistant, voice: &'a mut dyn Synthesize) -> Self {
         Self {
+            started: Instant::now(),
             assistant,
             voice,
             splitter: Splitter::new(),
             commands: std::collections::VecDeque::new(),
             actions: Vec::new(),
             said: Vec::new(),
+            error: None,
             sound: None,
             tool_ms: 0.0,
             speak_ms: 0.0,
@@ -297,6 +310,7 @@ impl<'a> Turn<'a> {
     fn check(&mut self, result: Result<(), ModelError>) {
         if let Err(error) = result {
             tracing::error!(%error, "the model failed");
+            self.error = Some(error.to_string());
             self.handle(Event::ModelFailed);
         }
     }
@@ -310,12 +324,19 @@ impl<'a> Turn<'a> {
     }
 
     fn speak(&mut self, sentence: &str) -> Result<(), Failure> {
-        let clip = timed(&mut self.speak_ms, || self.voice.synthesize(sentence))?;
+        let clip = match timed(&mut self.speak_ms, || self.voice.synthesize(sentence)) {
+            Ok(clip) => clip,
+            Err(error @ SpeechError::Sentence { .. }) => {
+                tracing::warn!(%error, "left a sentence out");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.said.push(sentence.to_owned());
         match &mut self.sound {
             Some(sound) => sound.samples.extend(clip.samples),
             None => {
-                self.first_sound_ms = self.speak_ms;
+                self.first_sound_ms = ms(self.started.elapsed());
                 self.sound = Some(clip);
             }
         }
@@ -323,11 +344,12 @@ impl<'a> Turn<'a> {
     }
 
     fn finish(self, timeline: Timeline) -> Answer {
-        let Self { actions, said, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
+        let Self { actions, said, error, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
         Answer {
             heard: true,
             actions,
             said: said.join(" "),
+            error,
             timeline: Timeline { tool_ms, speak_ms, first_sound_ms, ..timeline },
             reply: sound.unwrap_or(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }),
         }
@@ -337,10 +359,11 @@ impl<'a> Turn<'a> {
 /// The home of the configuration, with the tools that the model folder names, or else those of the starter.
 ///
 /// # Errors
-/// When the tools or the home contradict themselves.
-pub fn home(config: &Config) -> Result<Registry, HomeError> {
+/// When the tools are damaged (69) or the home contradicts itself (78).
+pub fn home(config: &Config) -> Result<Registry, Failure> {
     let path = config.model.dir.join("tools.json");
-    let tools = if path.exists() { schema::load(&path)? } else { schema::parse(STARTER_TOOLS)? };
+    let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
+    let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
     Ok(simulated::simulated_registry(&tools, &config.home, timers::clock())?.0)
 }
 

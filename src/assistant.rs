@@ -22,8 +22,6 @@ pub enum Event {
     Reply(ReplyEvent),
     /// A call came back.
     ToolDone(ToolResult),
-    /// There was no speech.
-    NothingHeard,
     /// What was heard is longer than the limit, in seconds, and was cut there.
     TooLong(f64),
     /// The model or its context failed.
@@ -60,7 +58,7 @@ pub struct Assistant {
     malformed: bool,
     waiting: usize,
     results: Vec<ToolResult>,
-    said: Vec<String>,
+    said: String,
 }
 
 impl Assistant {
@@ -74,7 +72,7 @@ impl Assistant {
             malformed: false,
             waiting: 0,
             results: Vec::new(),
-            said: Vec::new(),
+            said: String::new(),
         }
     }
 
@@ -82,22 +80,19 @@ impl Assistant {
     pub fn handle(&mut self, event: Event) -> Vec<Command> {
         match event {
             Event::Reply(ReplyEvent::Text(piece)) => {
-                self.said.push(piece.clone());
+                self.said.push_str(&piece);
                 vec![Command::Stream(piece)]
             }
             Event::Reply(ReplyEvent::Call(call)) => {
                 self.calls.push(call);
                 Vec::new()
             }
-            Event::Reply(ReplyEvent::Malformed { text, reason }) => {
-                tracing::warn!(reason, "malformed call");
-                tracing::debug!(text, "malformed call");
+            Event::Reply(ReplyEvent::Malformed { .. }) => {
                 self.malformed = true;
                 Vec::new()
             }
             Event::Reply(ReplyEvent::End(stop)) => self.ended(stop),
             Event::ToolDone(result) => self.tool_done(result),
-            Event::NothingHeard => self.settle(),
             Event::TooLong(limit_s) => vec![self.say(format!("I only listened to the first {limit_s:.0} seconds."))],
             Event::ModelFailed => self.finish_with(FAILURE),
         }
@@ -108,6 +103,8 @@ impl Assistant {
         let malformed = std::mem::take(&mut self.malformed);
         match stop {
             Stop::Cancelled => Vec::new(),
+            // Words that were spoken already need no apology for being many.
+            Stop::Loop | Stop::TokenLimit if calls.is_empty() && !malformed && !self.said.is_empty() => self.settle(),
             Stop::Loop | Stop::TokenLimit => self.finish_with(APOLOGY),
             Stop::EndOfTurn | Stop::AwaitsTools if malformed => self.ask_again(),
             Stop::EndOfTurn | Stop::AwaitsTools if calls.is_empty() => self.settle(),
@@ -153,7 +150,10 @@ impl Assistant {
     }
 
     fn say(&mut self, sentence: String) -> Command {
-        self.said.push(sentence.clone());
+        if !self.said.is_empty() {
+            self.said.push(' ');
+        }
+        self.said.push_str(&sentence);
         Command::Say(sentence)
     }
 
@@ -165,7 +165,7 @@ impl Assistant {
     }
 
     fn settle(&mut self) -> Vec<Command> {
-        vec![Command::Settle { results: std::mem::take(&mut self.results), said: self.said.join(" ") }]
+        vec![Command::Settle { results: std::mem::take(&mut self.results), said: std::mem::take(&mut self.said) }]
     }
 }
 
@@ -242,7 +242,6 @@ mod tests {
     #[test]
     fn nothing_to_do_is_silence() {
         check(false, vec![end(Stop::EndOfTurn)], &["settle 0|"]);
-        check(false, vec![Event::NothingHeard], &["settle 0|"]);
         check(true, vec![text("Hi."), end(Stop::EndOfTurn)], &["stream Hi.", "settle 0|Hi."]);
     }
 
@@ -258,6 +257,11 @@ mod tests {
         );
         check(true, vec![call("a"), end(Stop::Loop)], &[sorry, settled]);
         check(true, vec![call("a"), end(Stop::TokenLimit)], &[sorry, settled]);
+        check(
+            true,
+            vec![text("Once"), text(" upon"), end(Stop::TokenLimit)],
+            &["stream Once", "stream  upon", "settle 0|Once upon"],
+        );
         check(true, vec![call("a"), end(Stop::Cancelled)], &[]);
     }
 

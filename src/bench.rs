@@ -7,16 +7,15 @@ use serde::Serialize;
 
 use crate::ask::{self, Hearth};
 use crate::audio::MODEL_RATE_HZ;
-use crate::cli::{Failure, INTERNAL};
+use crate::audio::resample::resample;
 use crate::config::Config;
 use crate::dialogue::TurnId;
+use crate::failure::Failure;
 use crate::model::features::{FeatureConfig, LogMel};
 use crate::model::{ModelError, Respond, Start};
-use crate::speech;
-use crate::telemetry::ms;
+use crate::timeline::ms;
+use crate::{speech, terminal};
 
-/// Length of the test signal in seconds: an ordinary command.
-const SPEECH_S: usize = 3;
 /// Repetitions; the median counts.
 const ROUNDS: usize = 9;
 
@@ -24,7 +23,7 @@ const ROUNDS: usize = 9;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Report {
     threads: usize,
-    speech_s: usize,
+    speech_ms: f64,
     load_ms: f64,
     features_ms: f64,
     features_times_real_time: f64,
@@ -39,7 +38,7 @@ struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} threads, {} s of sound, median of {ROUNDS} runs", self.threads, self.speech_s)?;
+        writeln!(f, "{} threads, {:.0} ms of speech, median of {ROUNDS} runs", self.threads, self.speech_ms)?;
         writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
         writeln!(f, "features   {:>9.2} ms   {:.0} x real time", self.features_ms, self.features_times_real_time)?;
         writeln!(f, "encode     {:>9.2} ms", self.encode_ms)?;
@@ -62,7 +61,9 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let started = Instant::now();
     let mut hearth = Hearth::load(config)?;
     let load_ms = ms(started.elapsed());
-    let samples = signal();
+    let samples = spoken(config)?;
+    let speech_ms = samples.len() as f64 * 1000.0 / f64::from(MODEL_RATE_HZ);
+    terminal::notice("measuring");
     let features_ms = median((0..ROUNDS).map(|_| time_features(&samples)).collect());
     let mut turns = Vec::new();
     for round in 0..ROUNDS {
@@ -71,37 +72,28 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let of = |field: fn(&Turn) -> f64| median(turns.iter().map(field).collect());
     let (encode_ms, prefill_ms, decode_ms) = (of(|t| t.encode_ms), of(|t| t.prefill_ms), of(|t| t.decode_ms));
     let tokens = turns.first().map_or(0, |turn| turn.tokens);
-    let real_ms = (SPEECH_S * 1000) as f64;
     let report = Report {
         threads: config.model.threads,
-        speech_s: SPEECH_S,
+        speech_ms,
         load_ms,
         features_ms,
-        features_times_real_time: real_ms / features_ms,
+        features_times_real_time: speech_ms / features_ms,
         encode_ms,
         prefill_ms,
         decode_ms,
         tokens,
         decode_ms_per_token: decode_ms / tokens.max(1) as f64,
-        turn_times_real_time: real_ms / (features_ms + encode_ms + prefill_ms + decode_ms),
+        turn_times_real_time: speech_ms / (features_ms + encode_ms + prefill_ms + decode_ms),
         speech_synthesis_times_real_time: time_synthesis(config)?,
     };
-    if json {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(INTERNAL, e))?);
-    } else {
-        println!("{report}");
-    }
-    Ok(())
+    if json { terminal::json(&report) } else { terminal::line(&report) }
 }
 
-/// A tone with a slow tremolo: the cost of the graphs does not depend on what is heard.
-fn signal() -> Vec<f32> {
-    let rate = MODEL_RATE_HZ as f32;
-    let sample = |n: usize| {
-        let t = n as f32 / rate;
-        0.3 * (std::f32::consts::TAU * 220.0 * t).sin() * (std::f32::consts::TAU * 3.0 * t).sin()
-    };
-    (0..SPEECH_S * MODEL_RATE_HZ as usize).map(sample).collect()
+/// A command in the configured voice, so that the model has something to answer.
+fn spoken(config: &Config) -> Result<Vec<f32>, Failure> {
+    let mut voice = ask::voice(config)?;
+    let clip = speech::say(&mut voice, "Turn on the light over the stove, please.")?;
+    Ok(resample(&clip, MODEL_RATE_HZ).samples)
 }
 
 fn time_features(samples: &[f32]) -> f64 {

@@ -1,12 +1,13 @@
 //! `hearth check`: looks at everything a turn needs and names every problem in one run.
 
 use crate::ask;
-use crate::cli::{CONFIG, Failure, UNAVAILABLE};
 use crate::config::{Config, ConfigError};
+use crate::dialogue::ToolSpec;
+use crate::failure::{CONFIG, Failure, UNAVAILABLE};
 use crate::model::Gemma;
+use crate::model::generate::Parts;
 use crate::model::manifest::Folder;
-use crate::onnx;
-use crate::speech;
+use crate::{onnx, speech, terminal};
 
 /// Collects findings and prints them as they come.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ impl Findings {
     ) -> Option<T> {
         match result {
             Ok(value) => {
-                println!("ok       {what}: {}", note(&value));
+                self.good(what, note(&value));
                 Some(value)
             }
             Err(error) => {
@@ -35,8 +36,20 @@ impl Findings {
         }
     }
 
+    fn good(&mut self, what: &str, note: impl std::fmt::Display) {
+        self.print(format_args!("ok       {what}: {note}"));
+    }
+
+    /// What cannot be printed is a problem too, but nobody is left to tell.
+    fn print(&mut self, line: std::fmt::Arguments<'_>) {
+        if let Err(failure) = terminal::line(line) {
+            self.code = self.code.max(failure.code);
+            self.problems += 1;
+        }
+    }
+
     fn problem(&mut self, what: &str, failure: Failure) {
-        println!("PROBLEM  {what}: {}", failure.message);
+        self.print(format_args!("PROBLEM  {what}: {}", failure.message));
         self.problems += 1;
         // A mistake in the configuration is to be mended first.
         self.code = self.code.max(failure.code);
@@ -54,15 +67,19 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
         for problem in config.problems() {
             findings.problem("configuration", problem.into());
         }
-        let folder = model_files(&mut findings, &config, full);
-        let runtime = if no_load {
-            findings.look("ONNX Runtime", onnx::examine(&config.runtime.onnxruntime), |()| "present".into())
-        } else {
-            findings.look("ONNX Runtime", onnx::init(&config.runtime.onnxruntime), |()| "opened".into())
-        };
+        let (folder, sound) = model_files(&mut findings, &config, full);
+        let examined = onnx::examine(&config.runtime.onnxruntime);
+        let runtime = examined.and_then(|()| if no_load { Ok(()) } else { onnx::init(&config.runtime.onnxruntime) });
+        let path = config.runtime.onnxruntime.display().to_string();
+        let runtime = findings.look("runtime", runtime, |()| path.clone());
         voice_files(&mut findings, &config);
-        if let (Some(folder), Some(()), false) = (folder, runtime, no_load) {
-            parts(&mut findings, &config, &folder);
+        let registry =
+            findings.look("home", ask::home(&config), |registry| format!("{} tools", registry.specs().len()));
+        if runtime.is_some() && !no_load {
+            if let (Some(folder), Some(registry), true) = (folder, registry, sound) {
+                model_parts(&mut findings, &config, folder, &registry.specs());
+            }
+            speaks(&mut findings, &config);
         }
     }
     match findings.problems {
@@ -71,23 +88,32 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
     }
 }
 
-fn model_files(findings: &mut Findings, config: &Config, full: bool) -> Option<Folder> {
-    let read = Folder::read(&config.model.dir).map_err(|e| Failure::new(UNAVAILABLE, e));
+/// The folder, and whether its files are as they should be.
+fn model_files(findings: &mut Findings, config: &Config, full: bool) -> (Option<Folder>, bool) {
+    let read = Folder::read(&config.model.dir);
     let folder = findings.look("model folder", read, |folder| {
         let manifest = &folder.manifest;
         format!("{} ({:?}, {} rows of context)", manifest.name, manifest.layout, manifest.max_context)
-    })?;
+    });
+    let Some(folder) = folder else { return (None, false) };
+    if full {
+        terminal::notice("computing checksums");
+    }
     let wrong = if full { folder.wrong_sums() } else { folder.wrong_sizes() };
     let sound = wrong.is_empty();
     for problem in wrong {
-        findings.problem("model file", Failure::new(UNAVAILABLE, problem));
+        findings.problem("model file", problem.into());
     }
     if sound {
-        let what = if full { "sums" } else { "sizes" };
-        println!("ok       model files: {} {what} agree", folder.manifest.files.len());
+        let note = match (folder.manifest.files.len(), full) {
+            (0, _) => "present; no sizes or sums are known of a published folder".to_owned(),
+            (n, true) => format!("{n} sums agree"),
+            (n, false) => format!("{n} sizes agree"),
+        };
+        findings.good("model files", note);
     }
     unknown_names(findings, config, &folder);
-    Some(folder)
+    (Some(folder), sound)
 }
 
 fn voice_files(findings: &mut Findings, config: &Config) {
@@ -96,7 +122,7 @@ fn voice_files(findings: &mut Findings, config: &Config) {
     description.push(".json");
     for path in [graph, description.into()] {
         let read = std::fs::File::open(&path);
-        let read = read.map_err(|e| Failure::new(UNAVAILABLE, format!("voice file {}: {e}", path.display())));
+        let read = read.map_err(|e| Failure::new(UNAVAILABLE, format!("{}: {e}", path.display())));
         findings.look("voice file", read, |_| path.display().to_string());
     }
 }
@@ -116,12 +142,27 @@ fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
     }
 }
 
-fn parts(findings: &mut Findings, config: &Config, folder: &Folder) {
-    let registry = findings.look("home", ask::home(config), |registry| format!("{} tools", registry.specs().len()));
-    if let Some(registry) = registry {
-        let model = Gemma::load(config.model.clone(), &registry.specs());
-        findings.look("model", model, |_| format!("{} graphs opened, contract holds", folder.manifest.parts.len()));
+/// Opens every part by itself, so that one that is broken does not hide another.
+fn model_parts(findings: &mut Findings, config: &Config, folder: Folder, tools: &[ToolSpec]) {
+    terminal::notice("loading the model");
+    let parts = Parts::open(&folder, config.model.threads);
+    let faults = [
+        parts.tokenizer.as_ref().err(),
+        parts.hearing.as_ref().err(),
+        parts.embedder.as_ref().err(),
+        parts.decoder.as_ref().err(),
+    ];
+    let faults: Vec<Failure> = faults.into_iter().flatten().map(Failure::from).collect();
+    if !faults.is_empty() {
+        faults.into_iter().for_each(|fault| findings.problem("model", fault));
+        return;
     }
+    let graphs = folder.manifest.parts.len();
+    let model = Gemma::assemble(folder, config.model.clone(), tools, parts);
+    findings.look("model", model, |_| format!("{graphs} graphs, contract holds"));
+}
+
+fn speaks(findings: &mut Findings, config: &Config) {
     let mut language = String::new();
     let spoken = ask::voice(config).and_then(|mut voice| {
         voice.language().clone_into(&mut language);

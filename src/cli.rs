@@ -1,23 +1,20 @@
 //! The command line: its types, what each subcommand prints, and the exit codes.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use thiserror::Error;
 
 use crate::ask::{self, Hearth, Question};
-use crate::audio::wav::{self, AudioError};
+use crate::audio::playback::{Play, Speaker};
+use crate::audio::wav;
 use crate::config::{Config, ConfigError};
+use crate::control::ControlConfig;
 use crate::control::client::{self, Connection};
-use crate::control::{ControlConfig, ControlError};
-use crate::eval::EvalError;
-use crate::home::HomeError;
-use crate::model::ModelError;
-use crate::onnx::OnnxError;
-use crate::speech::{self, SpeechError};
-use crate::{bench, check, eval, inspect};
+use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
+use crate::speech::normalise::sentences;
+use crate::speech::{self, SpeechError, Synthesize};
+use crate::{bench, check, eval, inspect, terminal};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -56,6 +53,7 @@ enum Verb {
     /// Speak a text
     Say {
         /// What to say
+        #[arg(allow_hyphen_values = true)]
         text: String,
         /// Have the running daemon say it
         #[arg(long, conflicts_with = "out")]
@@ -133,99 +131,6 @@ enum ModelVerb {
     },
 }
 
-/// An error that ends the program, with its exit code (sysexits.h).
-#[derive(Debug, Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// Exit code.
-    pub code: u8,
-    /// One line.
-    pub message: String,
-}
-
-/// Exit code: wrong use of the command line.
-pub const USAGE: u8 = 64;
-/// Exit code: not audio, or damaged audio.
-pub const BAD_DATA: u8 = 65;
-/// Exit code: a file that cannot be read.
-pub const UNREADABLE: u8 = 66;
-/// Exit code: model, voice, runtime or device missing.
-pub const UNAVAILABLE: u8 = 69;
-/// Exit code: a failure inside.
-pub const INTERNAL: u8 = 70;
-/// Exit code: configuration.
-pub const CONFIG: u8 = 78;
-
-impl Failure {
-    /// A failure with this code.
-    pub fn new(code: u8, message: impl std::fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::new(CONFIG, error)
-    }
-}
-
-impl From<AudioError> for Failure {
-    fn from(error: AudioError) -> Self {
-        let code = if matches!(error, AudioError::Unreadable { .. }) { UNREADABLE } else { BAD_DATA };
-        Self::new(code, error)
-    }
-}
-
-impl From<OnnxError> for Failure {
-    fn from(error: OnnxError) -> Self {
-        let missing = matches!(error, OnnxError::Library { .. } | OnnxError::Graph { .. } | OnnxError::Contract { .. });
-        Self::new(if missing { UNAVAILABLE } else { INTERNAL }, error)
-    }
-}
-
-impl From<ModelError> for Failure {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::Onnx(error) => error.into(),
-            ModelError::Folder(_) | ModelError::Tokenizer(_) | ModelError::Description { .. } => {
-                Self::new(UNAVAILABLE, error)
-            }
-            ModelError::ReadsNoText => Self::new(USAGE, error),
-            _ => Self::new(INTERNAL, error),
-        }
-    }
-}
-
-impl From<SpeechError> for Failure {
-    fn from(error: SpeechError) -> Self {
-        Self::new(UNAVAILABLE, error)
-    }
-}
-
-impl From<EvalError> for Failure {
-    fn from(error: EvalError) -> Self {
-        let code = if matches!(error, EvalError::BadLabels { .. }) { BAD_DATA } else { UNREADABLE };
-        Self::new(code, error)
-    }
-}
-
-impl From<ControlError> for Failure {
-    fn from(error: ControlError) -> Self {
-        let code = match &error {
-            ControlError::NotASocket(_) | ControlError::NoGroup(_) => CONFIG,
-            ControlError::Refused { code: Some(code), .. } => *code,
-            _ => UNAVAILABLE,
-        };
-        Self::new(code, error)
-    }
-}
-
-impl From<HomeError> for Failure {
-    fn from(error: HomeError) -> Self {
-        Self::new(CONFIG, error)
-    }
-}
-
 impl Args {
     /// Reads the command line; help and version end the program here, and so does a wrong use.
     pub fn read() -> Result<Self, (u8, clap::Error)> {
@@ -244,9 +149,9 @@ impl Args {
         let config = Config::read(self.config.as_deref()).map(with_model);
         match self.verb {
             Verb::Ask { text: Some(text), daemon: true, json, .. } => {
-                tell(config, json!({"do": "ask", "text": text}), json)
+                tell(config, &json!({"do": "ask", "text": text}), json)
             }
-            Verb::Say { text, daemon: true, .. } => tell(config, json!({"do": "say", "text": text}), false),
+            Verb::Say { text, daemon: true, .. } => tell(config, &json!({"do": "say", "text": text}), false),
             Verb::Ask { file, text, out, json, .. } => {
                 ask(&config?.checked()?, file.as_deref(), text, out.as_deref(), json)
             }
@@ -257,19 +162,17 @@ impl Args {
             Verb::Status { watch: true, json } => Ok(client::watch(&socket(config), json, &mut std::io::stdout())?),
             Verb::Status { watch: false, json } => {
                 let status = Connection::open(&socket(config))?.ask(&json!({"do": "status"}))?;
-                let text = if json { status.to_string() } else { client::described(&status) };
-                println!("{text}");
-                Ok(())
+                if json { terminal::json(&status) } else { terminal::line(client::described(&status)) }
             }
-            Verb::Mute => tell(config, json!({"do": "mute"}), false),
-            Verb::Unmute => tell(config, json!({"do": "unmute"}), false),
+            Verb::Mute => tell(config, &json!({"do": "mute"}), false),
+            Verb::Unmute => tell(config, &json!({"do": "unmute"}), false),
             Verb::Ptt { action: PttVerb::Hold } => Ok(client::hold(&socket(config))?),
             Verb::Ptt { action } => {
                 let action = format!("{action:?}").to_lowercase();
-                tell(config, json!({"do": "ptt", "action": action}), false)
+                tell(config, &json!({"do": "ptt", "action": action}), false)
             }
-            Verb::Cancel => tell(config, json!({"do": "cancel"}), false),
-            Verb::Reload => tell(config, json!({"do": "reload"}), false),
+            Verb::Cancel => tell(config, &json!({"do": "cancel"}), false),
+            Verb::Reload => tell(config, &json!({"do": "reload"}), false),
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
         }
     }
@@ -286,14 +189,19 @@ fn ask(
         (Some(file), _) => Question::heard(file, config)?,
         (None, text) => Question::Text(text.unwrap_or_default()),
     };
+    can_be_written(out)?;
     let answer = ask::answer_one(config, question)?;
-    let played = deliver(&answer.reply, out);
     if json {
-        println!("{}", serde_json::to_string(&answer).map_err(|e| Failure::new(INTERNAL, e))?);
+        terminal::json(&answer)?
     } else {
-        println!("{answer}");
+        terminal::line(&answer)?
+    };
+    match out {
+        Some(path) => wav::write(path, &answer.reply)?,
+        None if answer.reply.samples.is_empty() => {}
+        None => Speaker::open(None)?.play(&answer.reply)?,
     }
-    played
+    answer.error.map_or(Ok(()), |error| Err(Failure::new(INTERNAL, error)))
 }
 
 /// The daemon's socket. A configuration that is missing or wrong should not keep anyone from muting.
@@ -302,51 +210,50 @@ fn socket(config: Result<Config, ConfigError>) -> PathBuf {
 }
 
 /// Sends one request to the daemon and prints what there is to know of the answer.
-fn tell(config: Result<Config, ConfigError>, request: Value, json: bool) -> Result<(), Failure> {
-    let answer = Connection::open(&socket(config))?.ask(&request)?;
-    if json {
-        println!("{answer}");
-    } else if let Some(text) = client::spoken(&answer) {
-        println!("{text}");
+fn tell(config: Result<Config, ConfigError>, request: &Value, json: bool) -> Result<(), Failure> {
+    let answer = Connection::open(&socket(config))?.ask(request)?;
+    match client::spoken(&answer) {
+        _ if json => terminal::json(&answer),
+        Some(text) => terminal::line(text),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Better known before the work than after it.
+fn can_be_written(out: Option<&Path>) -> Result<(), Failure> {
+    let dir = out.and_then(Path::parent).filter(|dir| !dir.as_os_str().is_empty());
+    match dir {
+        Some(dir) if !dir.is_dir() => Err(Failure::new(UNWRITABLE, format!("{}: no such folder", dir.display()))),
+        _ => Ok(()),
+    }
 }
 
 fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
+    can_be_written(out)?;
     crate::onnx::init(&config.runtime.onnxruntime)?;
     let mut voice = ask::voice(config)?;
-    let clip = speech::say(&mut voice, text)?;
-    deliver(&clip, out)
-}
-
-/// Writes what was said to a file, or plays it.
-fn deliver(clip: &crate::audio::Clip, out: Option<&Path>) -> Result<(), Failure> {
-    use crate::audio::playback::{Play, Speaker};
     if let Some(path) = out {
-        return Ok(wav::write(path, clip)?);
+        return Ok(wav::write(path, &speech::say(&mut voice, text)?)?);
     }
-    if clip.samples.is_empty() {
-        return Ok(());
+    let mut speaker = Speaker::open(None)?;
+    for sentence in sentences(text) {
+        match voice.synthesize(&sentence) {
+            Ok(clip) => speaker.play(&clip)?,
+            Err(error @ SpeechError::Sentence { .. }) => tracing::warn!(%error, "left a sentence out"),
+            Err(error) => return Err(error.into()),
+        }
     }
-    let played = Speaker::open(None).and_then(|mut speaker| speaker.play(clip));
-    played.map_err(|error| Failure::new(UNAVAILABLE, format!("{error}; --out FILE writes the sound instead")))
+    Ok(())
 }
 
 fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
     // Labels first: a mistake in them should not have to wait for the model.
     eval::read_labels(dir)?;
     let mut hearth = Hearth::load(config)?;
-    let watched = std::io::stderr().is_terminal();
-    let progress = |done: usize, all: usize| {
-        if watched {
-            eprint!("\r{done} of {all} clips{}", if done == all { "\n" } else { "" });
-        }
-    };
-    let report = eval::run(dir, |path| hearth.calls_for(path).map_err(|e| e.to_string()), progress)?;
-    if json {
-        println!("{}", serde_json::to_string(&report).map_err(|e| Failure::new(INTERNAL, e))?);
-    } else {
-        println!("{report}");
-    }
-    Ok(())
+    let report = eval::run(
+        dir,
+        |path| hearth.calls_for(path).map_err(|e| e.to_string()),
+        |done, all| terminal::progress("clips", done, all),
+    )?;
+    if json { terminal::json(&report) } else { terminal::line(&report) }
 }

@@ -192,7 +192,7 @@ impl Config {
 }
 
 fn find() -> Result<PathBuf, ConfigError> {
-    if let Some(path) = std::env::var_os(VARIABLE) {
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
         return Ok(PathBuf::from(path));
     }
     let home = std::env::var_os("HOME").map(PathBuf::from);

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::cli::Failure;
 use crate::config::Config;
-use crate::model::ModelError;
+use crate::failure::Failure;
 use crate::model::manifest::Folder;
 use crate::onnx::{self, Graph, Options, Port};
+use crate::terminal::line;
 
 /// Prints inputs, outputs, element types, precision and bytes of every part of the folder.
 ///
@@ -14,16 +14,16 @@ use crate::onnx::{self, Graph, Options, Port};
 /// When the folder or one of its graphs cannot be read.
 pub fn run(config: &Config, dir: &Path) -> Result<(), Failure> {
     onnx::init(&config.runtime.onnxruntime)?;
-    let folder = Folder::read(dir).map_err(ModelError::from)?;
+    let folder = Folder::read(dir)?;
     let manifest = &folder.manifest;
-    println!("{}: {}", manifest.name, manifest.source);
-    println!("layout {:?}, kv {:?}, {} rows of context", manifest.layout, manifest.kv, manifest.max_context);
+    line(format_args!("{}: {}", manifest.name, manifest.source))?;
+    line(format_args!("layout {:?}, kv {:?}, {} rows of context", manifest.layout, manifest.kv, manifest.max_context))?;
     for (name, part) in &manifest.parts {
         let path = folder.dir.join(&part.file);
-        println!("\n{name}  {}  {} bytes  {}", part.precision, bytes_of(&path), part.file.display());
+        line(format_args!("\n{name}  {}  {} bytes  {}", part.precision, bytes_of(&path), part.file.display()))?;
         let graph = Graph::open(&path, Options { threads: 1, spin: false })?;
-        print_ports("in ", graph.inputs());
-        print_ports("out", graph.outputs());
+        print_ports("in ", graph.inputs())?;
+        print_ports("out", graph.outputs())?;
     }
     Ok(())
 }
@@ -41,13 +41,14 @@ fn bytes_of(path: &Path) -> u64 {
 }
 
 /// One line a port; the many keys and values are counted, with the first and last shown.
-fn print_ports(side: &str, ports: &[Port]) {
+fn print_ports(side: &str, ports: &[Port]) -> Result<(), Failure> {
     let is_kv = |port: &&Port| port.name.starts_with("past_key_values.") || port.name.starts_with("present.");
     for port in ports.iter().filter(|port| !is_kv(port)) {
-        println!("  {side}  {:<24} {port}", port.name);
+        line(format_args!("  {side}  {:<24} {port}", port.name))?;
     }
     let kv: Vec<&Port> = ports.iter().filter(is_kv).collect();
     if let (Some(first), Some(last)) = (kv.first(), kv.last()) {
-        println!("  {side}  {} keys and values, {} {first} .. {} {last}", kv.len(), first.name, last.name);
+        line(format_args!("  {side}  {} keys and values, {} {first} .. {} {last}", kv.len(), first.name, last.name))?;
     }
+    Ok(())
 }

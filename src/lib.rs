@@ -22,7 +22,8 @@
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
 //! | [`control`] | the socket through which other programs see and steer the daemon |
 //! | [`service`] | what systemd is told |
-//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`telemetry`] | the rim |
+//! | [`timeline`] | where the time of a turn went |
+//! | [`config`], [`cli`], [`check`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -34,6 +35,7 @@ pub mod config;
 pub mod control;
 pub mod dialogue;
 pub mod eval;
+pub mod failure;
 pub mod home;
 pub mod inspect;
 pub mod listen;
@@ -42,3 +44,5 @@ pub mod onnx;
 pub mod service;
 pub mod speech;
 pub mod telemetry;
+pub mod terminal;
+pub mod timeline;

@@ -301,6 +301,24 @@ impl Tensor {
         }
     }
 
+    /// The last `n` elements of an F32 or F16 tensor as floats, without touching the others.
+    ///
+    /// # Errors
+    /// When it holds another type or fewer elements.
+    pub fn last(&self, n: usize) -> Result<Vec<f32>, OnnxError> {
+        fn tail<T>(data: &[T], n: usize) -> Result<&[T], OnnxError> {
+            let at = data.len().checked_sub(n);
+            at.map(|at| &data[at..]).ok_or_else(|| OnnxError::Run(format!("{} numbers where {n} are due", data.len())))
+        }
+        match self.dtype() {
+            Dtype::F16 => {
+                let data = self.0.try_extract_tensor::<f16>().map_err(OnnxError::run)?.1;
+                Ok(tail(data, n)?.iter().map(|v| v.to_f32()).collect())
+            }
+            _ => Ok(tail(self.as_f32()?, n)?.to_vec()),
+        }
+    }
+
     /// A copy of the first `rows` of axis 2 of a [1, heads, rows, d] tensor (keys or values).
     ///
     /// # Errors
@@ -464,6 +482,17 @@ impl Graph {
         match found {
             Some(port) if dtypes.contains(&port.dtype) && port.shape.len() == rank => Ok(port),
             _ => Err(self.contract(name, expected(), found.map_or("nothing".to_owned(), Port::to_string))),
+        }
+    }
+
+    /// Checks that the graph takes nothing but what `known` names: an input that is never fed fails every run.
+    ///
+    /// # Errors
+    /// [`OnnxError::Contract`].
+    pub fn require_no_input_but(&self, known: impl Fn(&str) -> bool) -> Result<(), OnnxError> {
+        match self.inputs.iter().find(|port| !known(&port.name)) {
+            Some(port) => Err(self.contract(&port.name, "no such input", port.to_string())),
+            None => Ok(()),
         }
     }
 

@@ -12,6 +12,9 @@ use super::encoder::{Rows, expect_width};
 use super::manifest::{Folder, KvMode, Layout, TextConfig};
 use crate::onnx::{Binding, Dtype, Graph, Interrupt, Options, Outputs, Tensor};
 
+/// Rows that a graph which gives logits for every row takes at once: 64 rows of 262,144 logits are 64 MiB.
+const BLOCK_ROWS: usize = 64;
+
 /// The decoder: rows in, logits of the last row out, context kept.
 #[derive(Debug)]
 pub struct Decoder {
@@ -58,13 +61,14 @@ struct Merged {
     positions: Option<Dtype>,
     keep: Option<Dtype>,
     kv: Kv,
+    vocab: usize,
 }
 
 /// Keys and values of the owning layers.
 #[derive(Debug)]
 enum Kv {
     /// Bound once as past and present of the same memory.
-    InPlace(Box<Binding>),
+    InPlace(Box<Binding>, Vec<Tensor>),
     /// The present of the last run: names of past inputs, names of present outputs, tensors.
     Concat { names: Vec<(String, String)>, tensors: Vec<Tensor> },
 }
@@ -81,17 +85,12 @@ fn kv_ports(text: &TextConfig, layers: &[usize], rows: usize) -> Vec<(String, St
 }
 
 impl Kv {
-    fn new(graph: &Graph, folder: &Folder) -> Result<(Self, Vec<Tensor>), ModelError> {
+    fn new(graph: &Graph, folder: &Folder) -> Result<Self, ModelError> {
         let (text, manifest) = (&folder.config.text_config, &folder.manifest);
         let layers: Vec<usize> = (0..text.owning_layers()).collect();
         let rows = if manifest.kv == KvMode::InPlace { manifest.max_context } else { 0 };
         let ports = kv_ports(text, &layers, rows);
-        if let Some(extra) =
-            graph.inputs().iter().find(|p| p.name.starts_with("past_") && !ports.iter().any(|(n, ..)| *n == p.name))
-        {
-            let expected = format!("keys and values of {} layers (config.json)", layers.len());
-            return Err(graph.contract(&extra.name, expected, "one more").into());
-        }
+        graph.require_no_input_but(|name| INPUTS.contains(&name) || ports.iter().any(|(past, ..)| past == name))?;
         let mut tensors = Vec::new();
         for (past, present, shape) in &ports {
             let port = graph.require_input(past, &[Dtype::F32, Dtype::F16], 4)?;
@@ -101,14 +100,14 @@ impl Kv {
         }
         if manifest.kv == KvMode::Concat {
             let names = ports.into_iter().map(|(past, present, _)| (past, present)).collect();
-            return Ok((Self::Concat { names, tensors }, Vec::new()));
+            return Ok(Self::Concat { names, tensors });
         }
         let mut binding = graph.bind()?;
         for ((past, present, _), tensor) in ports.iter().zip(&tensors) {
             binding.input(past, tensor)?;
             binding.output_into(present, tensor)?;
         }
-        Ok((Self::InPlace(Box::new(binding)), tensors))
+        Ok(Self::InPlace(Box::new(binding), tensors))
     }
 
     /// One run of the graph that owns these keys and values; `wanted` are its other outputs.
@@ -120,7 +119,7 @@ impl Kv {
         interrupt: &Interrupt,
     ) -> Result<Outputs, ModelError> {
         match self {
-            Self::InPlace(binding) => {
+            Self::InPlace(binding, _) => {
                 for (name, tensor) in inputs {
                     binding.input(name, tensor)?;
                 }
@@ -137,6 +136,13 @@ impl Kv {
                 *tensors = present?;
                 Ok(outputs)
             }
+        }
+    }
+
+    /// Keys and values, two tensors a layer, key then value.
+    fn tensors(&self) -> &[Tensor] {
+        match self {
+            Self::InPlace(_, tensors) | Self::Concat { tensors, .. } => tensors,
         }
     }
 
@@ -220,7 +226,49 @@ impl Decoder {
         Ok(logits)
     }
 
+    /// Key or value (`what` 0 or 1) of an owning layer at one row of the context, heads one after another: to compare
+    /// with a reference.
+    ///
+    /// # Errors
+    /// When there is no such layer or row.
+    pub fn key_or_value(&self, layer: usize, what: usize, row: usize) -> Result<Vec<f32>, ModelError> {
+        let kv = match &self.graphs {
+            Graphs::Split(graphs) => &graphs.0.kv,
+            Graphs::Merged(merged) => &merged.kv,
+        };
+        let tensor = kv.tensors().get(2 * layer + what).filter(|_| row < self.len);
+        let tensor = tensor.ok_or(ModelError::OutOfOrder("no such layer or row"))?;
+        let data = tensor.to_f32()?;
+        let shape = tensor.shape();
+        let (heads, rows, width) = (shape[1], shape[2], shape[3]);
+        Ok((0..heads).flat_map(|head| data[(head * rows + row) * width..][..width].iter().copied()).collect())
+    }
+
+    /// Feeds rows in blocks where a graph would give logits for each of them.
     fn feed(&mut self, rows: &Rows, want_logits: bool, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
+        let all_logits = matches!(&self.graphs, Graphs::Merged(merged) if merged.keep.is_none());
+        if !all_logits || rows.len <= BLOCK_ROWS {
+            return self.feed_block(rows, want_logits, interrupt);
+        }
+        if rows.len > self.room() {
+            return Err(ModelError::ContextFull { rows: self.len + rows.len, limit: self.max_context });
+        }
+        let before = self.len;
+        let mut logits = Vec::new();
+        for from in (0..rows.len).step_by(BLOCK_ROWS) {
+            let block = rows.slice(from, rows.len.min(from + BLOCK_ROWS));
+            match self.feed_block(&block, want_logits, interrupt) {
+                Ok(last) => logits = last,
+                Err(error) => {
+                    self.rewind(before)?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(logits)
+    }
+
+    fn feed_block(&mut self, rows: &Rows, want_logits: bool, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
         if rows.len == 0 && !want_logits {
             return Ok(Vec::new());
         }
@@ -243,7 +291,7 @@ impl Decoder {
                 if want_logits {
                     let hidden = out.take("hidden_states")?;
                     let shared = out.take("shared_per_layer_inputs")?;
-                    upper.logits(hidden.as_f32()?, shared.as_f32()?, shape, total, interrupt)?
+                    upper.logits(&hidden, &shared, shape, total, interrupt)?
                 } else {
                     Vec::new()
                 }
@@ -259,22 +307,22 @@ impl Upper {
     /// Logits of the last row.
     fn logits(
         &mut self,
-        hidden: &[f32],
-        shared: &[f32],
+        hidden: &Tensor,
+        shared: &Tensor,
         shape: RowShape,
         total: usize,
         interrupt: &Interrupt,
     ) -> Result<Vec<f32>, ModelError> {
         let width = shape.shared_layers * shape.per_layer;
-        let last = |all: &[f32], width: usize| all[all.len() - width..].to_vec();
-        let hidden = Tensor::f32(&[1, 1, shape.hidden], last(hidden, shape.hidden))?;
-        let shared = Tensor::f32(&[1, 1, shape.shared_layers, shape.per_layer], last(shared, width))?;
+        let hidden = Tensor::f32(&[1, 1, shape.hidden], hidden.last(shape.hidden)?)?;
+        let shared = Tensor::f32(&[1, 1, shape.shared_layers, shape.per_layer], shared.last(width)?)?;
         let mask = Tensor::ones(self.mask, total)?;
         self.binding.input("hidden_states", &hidden)?;
         self.binding.input("shared_per_layer_inputs", &shared)?;
         self.binding.input("attention_mask", &mask)?;
         let mut out = self.graph.run_bound(&self.binding, interrupt)?;
-        Ok(out.take("logits")?.to_f32()?)
+        let logits = out.take("logits")?;
+        Ok(logits.last(logits.shape().last().copied().unwrap_or(0))?)
     }
 }
 
@@ -298,13 +346,12 @@ impl Merged {
         inputs.extend(positions.as_ref().map(|t| ("position_ids", t)));
         inputs.extend(keep.as_ref().map(|t| ("num_logits_to_keep", t)));
         let mut out = self.kv.run(&mut self.graph, &inputs, &["logits"], interrupt)?;
-        let logits = out.take("logits")?;
-        let all = logits.to_f32()?;
-        let vocab = logits.shape().last().copied().unwrap_or(0);
-        Ok(all[all.len() - vocab..].to_vec())
+        Ok(out.take("logits")?.last(self.vocab)?)
     }
 }
 
+/// What a decoder may take besides keys and values.
+const INPUTS: [&str; 5] = ["inputs_embeds", "per_layer_inputs", "attention_mask", "position_ids", "num_logits_to_keep"];
 const MASKS: [Dtype; 2] = [Dtype::I64, Dtype::I32];
 
 fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
@@ -312,10 +359,12 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
     let lower = Graph::open(&folder.part("decoder_lower"), options)?;
     require_rows(&lower, text)?;
     let mask = lower.require_input("attention_mask", &MASKS, 2)?.dtype;
-    lower.require_output("hidden_states", &[Dtype::F32], 3)?;
-    lower.require_output("shared_per_layer_inputs", &[Dtype::F32], 4)?;
-    let (kv, buffers) = Kv::new(&lower, folder)?;
-    if buffers.is_empty() {
+    let hidden = lower.require_output("hidden_states", &[Dtype::F32], 3)?;
+    expect_width(&lower, "hidden_states", &hidden.shape, text.hidden_size)?;
+    let shared = lower.require_output("shared_per_layer_inputs", &[Dtype::F32], 4)?;
+    expect_width(&lower, "shared_per_layer_inputs", &shared.shape, text.hidden_size_per_layer_input)?;
+    let kv = Kv::new(&lower, folder)?;
+    if let Kv::Concat { .. } = kv {
         return Err(lower.contract("kv", "in_place for a split decoder (manifest.json)", "concat").into());
     }
 
@@ -327,13 +376,14 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
     expect_width(&upper, "logits", &logits.shape, text.vocab_size)?;
     let mut binding = upper.bind()?;
     for layer in text.read_by_shared() {
-        // Two tensors a layer, key then value, in the order of the owning layers.
-        for (buffer, what) in buffers[2 * layer..2 * layer + 2].iter().zip(["key", "value"]) {
+        for (buffer, what) in kv.tensors()[2 * layer..2 * layer + 2].iter().zip(["key", "value"]) {
             let name = format!("past_key_values.{layer}.{what}");
             upper.require_input(&name, &[buffer.dtype()], 4)?;
             binding.input(&name, buffer)?;
         }
     }
+    let known = |name: &str| ["hidden_states", "shared_per_layer_inputs", "attention_mask"].contains(&name);
+    upper.require_no_input_but(|name| known(name) || name.starts_with("past_key_values."))?;
     binding.output("logits")?;
     let lower = Lower { graph: lower, mask, kv };
     Ok(Graphs::Split(Box::new((lower, Upper { graph: upper, mask: upper_mask, binding }))))
@@ -351,8 +401,8 @@ fn open_merged(folder: &Folder, options: Options) -> Result<Merged, ModelError> 
     let (positions, keep) = (optional("position_ids", 2)?, optional("num_logits_to_keep", 0)?);
     let logits = graph.require_output("logits", &[Dtype::F32, Dtype::F16], 3)?;
     expect_width(&graph, "logits", &logits.shape, text.vocab_size)?;
-    let (kv, _) = Kv::new(&graph, folder)?;
-    Ok(Merged { mask, positions, keep, kv, graph })
+    let kv = Kv::new(&graph, folder)?;
+    Ok(Merged { mask, positions, keep, kv, vocab: text.vocab_size, graph })
 }
 
 fn require_rows(graph: &Graph, text: &TextConfig) -> Result<(), ModelError> {

@@ -17,6 +17,15 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// The rows `from..to`.
+    pub fn slice(&self, from: usize, to: usize) -> Rows {
+        let cut = |all: &[f32]| {
+            let width = all.len() / self.len.max(1);
+            all[from * width..to * width].to_vec()
+        };
+        Rows { len: to - from, embeds: cut(&self.embeds), per_layer: cut(&self.per_layer) }
+    }
+
     /// Appends the rows of `other`.
     pub fn extend(&mut self, other: &Rows) {
         self.len += other.len;
@@ -45,6 +54,7 @@ impl Encoder {
         let features = graph.require_input("input_features", &[Dtype::F32], 3)?;
         expect_width(&graph, "input_features", &features.shape, bins)?;
         let mask = graph.require_input("input_features_mask", &[Dtype::Bool, Dtype::F32, Dtype::I64], 2)?.dtype;
+        graph.require_no_input_but(|name| name.starts_with("input_features"))?;
         let width = folder.config.text_config.hidden_size;
         let rows = graph.require_output("audio_features", &[Dtype::F32], 2)?;
         expect_width(&graph, "audio_features", &rows.shape, width)?;
@@ -97,12 +107,13 @@ impl Embedder {
         let graph = Graph::open(&folder.part("embed_tokens"), options)?;
         let text = &folder.config.text_config;
         graph.require_input("input_ids", &[Dtype::I64], 2)?;
+        graph.require_no_input_but(|name| name == "input_ids")?;
         let embeds = graph.require_output("inputs_embeds", &[Dtype::F32], 3)?;
         expect_width(&graph, "inputs_embeds", &embeds.shape, text.hidden_size)?;
         let per_layer = graph.require_output("per_layer_inputs", &[Dtype::F32], 4)?;
         expect_width(&graph, "per_layer_inputs", &per_layer.shape, text.hidden_size_per_layer_input)?;
         let mut embedder = Self { graph, hidden: text.hidden_size, pad_per_layer: Vec::new() };
-        embedder.pad_per_layer = embedder.embed(&[0], interrupt)?.per_layer;
+        embedder.pad_per_layer = embedder.embed(&[text.pad_token_id], interrupt)?.per_layer;
         Ok(embedder)
     }
 

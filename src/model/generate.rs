@@ -4,7 +4,7 @@
 //! A turn is the user head, audio rows, the closers, then the reply. Audio rows are causal: row `u` is final once
 //! 640 u + 641 samples were heard, so a resume cuts back to the last final row and nothing before it is computed again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
 use crate::dialogue::{ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
 use crate::onnx::{Interrupt, Options};
-use crate::telemetry::{Timeline, ms, timed};
+use crate::timeline::{Timeline, ms, timed};
 
 /// Audio rows that are encoded and prefilled together while the person speaks: 0.32 s. From 8 rows up the cost of a row
 /// no longer falls; a machine that lags behind finds more rows waiting and takes them all at once.
@@ -55,6 +55,36 @@ impl Default for ModelConfig {
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
             sample: SampleConfig::default(),
+        }
+    }
+}
+
+/// The parts of a model, each opened or not: so that every problem can be named at once.
+pub struct Parts {
+    /// `tokenizer.json`.
+    pub tokenizer: Result<Tokenizer, ModelError>,
+    /// Front end and audio encoder.
+    pub hearing: Result<Hearing, ModelError>,
+    /// Token embedding, and what interrupts all of them.
+    pub embedder: Result<(Arc<Interrupt>, Embedder), ModelError>,
+    /// Decoder.
+    pub decoder: Result<Decoder, ModelError>,
+}
+
+impl Parts {
+    /// Opens every part of `folder`. ONNX Runtime must be open.
+    pub fn open(folder: &Folder, threads: usize) -> Self {
+        let options = Options { threads, spin: true };
+        let embedder = || {
+            let interrupt = Arc::new(Interrupt::new()?);
+            let embedder = Embedder::open(folder, options, &interrupt)?;
+            Ok((interrupt, embedder))
+        };
+        Self {
+            tokenizer: Tokenizer::load(&folder.dir.join("tokenizer.json")).map_err(ModelError::from),
+            hearing: read_features(&folder.dir).and_then(|features| Hearing::open(folder, features, options)),
+            embedder: embedder(),
+            decoder: Decoder::open(folder, options),
         }
     }
 }
@@ -122,21 +152,26 @@ impl Gemma {
     /// Loads a model folder: graphs, tokenizer, grammar of `tools`, and the prefix.
     ///
     /// # Errors
-    /// When a file is missing, damaged, or of another kind.
+    /// When a file is missing, damaged, or of another kind: the first problem.
     pub fn load(config: ModelConfig, tools: &[ToolSpec]) -> Result<Self, ModelError> {
         let folder = Folder::read(&config.dir)?;
         if let Some(wrong) = folder.wrong_sizes().into_iter().next() {
             return Err(wrong.into());
         }
-        let interrupt = Arc::new(Interrupt::new()?);
-        let options = Options { threads: config.threads, spin: true };
-        let tokenizer = Tokenizer::load(&config.dir.join("tokenizer.json"))?;
+        let parts = Parts::open(&folder, config.threads);
+        Self::assemble(folder, config, tools, parts)
+    }
+
+    /// Puts opened parts together and prefills the prefix.
+    ///
+    /// # Errors
+    /// As [`Gemma::load`].
+    pub fn assemble(folder: Folder, config: ModelConfig, tools: &[ToolSpec], parts: Parts) -> Result<Self, ModelError> {
+        let (tokenizer, hearing, decoder) = (parts.tokenizer?, parts.hearing?, parts.decoder?);
+        let (interrupt, embedder) = parts.embedder?;
         let answers = if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly };
         let grammar = Grammar::compile(&tokenizer, tools, answers)?;
-        let hearing = Hearing::open(&folder, read_features(&config)?, options)?;
-        let embedder = Embedder::open(&folder, options, &interrupt)?;
-        let decoder = Decoder::open(&folder, options)?;
-        let stops = read_stops(&config, &tokenizer)?;
+        let stops = read_stops(&folder.dir, &tokenizer)?;
         let mut gemma = Self {
             folder,
             config,
@@ -184,6 +219,11 @@ impl Gemma {
         self.decoder.prefill(&rows, &self.interrupt)?;
         self.prefix_rows = self.decoder.len();
         self.settled_rows = self.prefix_rows;
+        let (needed, limit) = (self.prefix_rows + self.turn_rows(), self.folder.manifest.max_context);
+        if needed > limit {
+            let reason = format!("a context of {limit} rows is too short: tools and one turn need {needed}");
+            return Err(ModelError::Description { path: self.folder.dir.join("manifest.json"), reason });
+        }
         Ok(())
     }
 
@@ -267,11 +307,11 @@ impl Gemma {
             forced.iter().try_for_each(|&token| draft.grammar.accept(token))?;
             chosen.extend(forced);
         }
-        self.timeline.forced_tokens += chosen.len() - 1;
-        for token in chosen {
+        for (i, token) in chosen.into_iter().enumerate() {
             draft.unfed.push(token);
             draft.tokens += 1;
             self.timeline.tokens += 1;
+            self.timeline.forced_tokens += usize::from(i > 0);
             let stop = match self.stop(token) {
                 Some(stop) => Some(stop),
                 None => {
@@ -309,7 +349,7 @@ impl Gemma {
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
         }
-        result
+        self.guard(result)
     }
 
     /// What it means when the model writes that token, if it ends the reply.
@@ -320,21 +360,29 @@ impl Gemma {
         })
     }
 
+    /// After a failure the context and the encoder may stand in the middle of something: the turn is over.
+    fn guard<T>(&mut self, result: Result<T, ModelError>) -> Result<T, ModelError> {
+        if !matches!(result, Ok(_) | Err(ModelError::OutOfOrder(_) | ModelError::ReadsNoText)) {
+            self.turn = None;
+        }
+        result
+    }
+
     fn take_draft(&mut self) -> Result<Draft, ModelError> {
         let draft = self.turn.as_mut().and_then(|turn| turn.draft.take());
         draft.ok_or(ModelError::OutOfOrder("no draft stands"))
     }
 }
 
-fn read_features(config: &ModelConfig) -> Result<FeatureConfig, ModelError> {
-    let path = config.dir.join("processor_config.json");
+fn read_features(dir: &Path) -> Result<FeatureConfig, ModelError> {
+    let path = dir.join("processor_config.json");
     let fail = |reason: String| ModelError::Description { path: path.clone(), reason };
     let text = std::fs::read_to_string(&path).map_err(|e| fail(e.to_string()))?;
     FeatureConfig::parse(&text).map_err(fail)
 }
 
 /// `eos_token_id` of generation_config.json, and the two tokens that end a reply by Gemma's template.
-fn read_stops(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Vec<u32>, ModelError> {
+fn read_stops(dir: &Path, tokenizer: &Tokenizer) -> Result<Vec<u32>, ModelError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Ids {
@@ -345,7 +393,7 @@ fn read_stops(config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Vec<u32>, M
     struct Generation {
         eos_token_id: Option<Ids>,
     }
-    let path = config.dir.join("generation_config.json");
+    let path = dir.join("generation_config.json");
     let special = tokenizer.special();
     let mut stops = vec![special.turn_close, special.tool_response_open];
     // The file is optional, as in transformers.
@@ -393,7 +441,8 @@ impl Respond for Gemma {
         }
         self.timeline.speech_ms += samples.len() as f64 / SAMPLES_PER_MS;
         self.hearing.push(samples);
-        self.take_in(BLOCK_ROWS)
+        let taken = self.take_in(BLOCK_ROWS);
+        self.guard(taken)
     }
 
     fn read(&mut self, text: &str) -> Result<(), ModelError> {
@@ -409,7 +458,8 @@ impl Respond for Gemma {
         if self.turn.as_ref().is_some_and(|turn| turn.draft.is_some()) {
             return Err(ModelError::OutOfOrder("a draft stands already"));
         }
-        let logits = self.close()?;
+        let closed = self.close();
+        let logits = self.guard(closed)?;
         let draft = self.start_draft(logits);
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
@@ -426,7 +476,7 @@ impl Respond for Gemma {
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
         }
-        more
+        self.guard(more)
     }
 
     fn resume(&mut self) -> Result<(), ModelError> {
@@ -462,7 +512,7 @@ impl Respond for Gemma {
     fn settle(&mut self, results: &[ToolResult], said: &str) -> Result<(), ModelError> {
         let draft = self.turn.take().and_then(|turn| turn.draft).filter(|_| self.folder.manifest.history);
         let (Some(mut draft), text) = (match draft {
-            Some(draft) if draft.ended == Some(Stop::AwaitsTools) => {
+            Some(draft) if draft.ended == Some(Stop::AwaitsTools) && !results.is_empty() => {
                 (Some(draft), prompt::responses(results, true) + &prompt::said(said))
             }
             Some(draft) if draft.ended == Some(Stop::EndOfTurn) => (Some(draft), prompt::AFTER_STOP.to_owned()),

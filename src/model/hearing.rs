@@ -13,7 +13,7 @@ use super::encoder::{Encoder, expect_width};
 use super::features::{BINS, FeatureConfig, LogMel, final_rows};
 use super::manifest::Folder;
 use crate::onnx::{Dtype, Graph, Interrupt, Options, Tensor};
-use crate::telemetry::timed;
+use crate::timeline::timed;
 
 /// Frames of one row.
 const FRAMES_PER_ROW: usize = 4;
@@ -73,6 +73,8 @@ impl StreamEncoder {
         let features = graph.require_input("input_features", &[Dtype::F32], 3)?;
         expect_width(&graph, "input_features", &features.shape, BINS)?;
         graph.require_input("rows_done", &[Dtype::I64], 1)?;
+        let known = |name: &str| name == "input_features" || name == "rows_done" || name.ends_with("_state");
+        graph.require_no_input_but(known)?;
         let width = folder.config.text_config.hidden_size;
         let rows = graph.require_output("audio_features", &[Dtype::F32], 2)?;
         expect_width(&graph, "audio_features", &rows.shape, width)?;

@@ -143,6 +143,9 @@ pub struct TextConfig {
     pub hidden_size_per_layer_input: usize,
     /// Size of the vocabulary.
     pub vocab_size: usize,
+    /// The padding token, whose per-layer row all audio rows take.
+    #[serde(default)]
+    pub pad_token_id: u32,
 }
 
 impl TextConfig {
