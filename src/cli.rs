@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::ask::{self, Hearth, Question};
 use crate::audio::playback::{Play, Speaker};
 use crate::audio::wav;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
+use crate::control::ControlConfig;
+use crate::control::client::{self, Connection};
 use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
@@ -43,12 +46,18 @@ enum Verb {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
+        /// Have the running daemon carry it out and answer aloud
+        #[arg(long, requires = "text", conflicts_with_all = ["file", "out"])]
+        daemon: bool,
     },
     /// Speak a text
     Say {
         /// What to say
         #[arg(allow_hyphen_values = true)]
         text: String,
+        /// Have the running daemon say it
+        #[arg(long, conflicts_with = "out")]
+        daemon: bool,
         /// Write a WAV file instead of playing
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -95,11 +104,41 @@ enum Verb {
         #[arg(long, value_name = "NAME")]
         output: Option<String>,
     },
+    /// What the running daemon is doing
+    Status {
+        /// Go on, one line for everything that happens; waits for a daemon that is not there
+        #[arg(long)]
+        watch: bool,
+        /// Print JSON, one object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Switch the microphone off
+    Mute,
+    /// Switch the microphone on
+    Unmute,
+    /// Push to talk
+    Ptt {
+        /// The key: pressed, released, either; `hold` presses it until standard input ends or a signal comes
+        action: PttVerb,
+    },
+    /// Stop what the daemon is doing
+    Cancel,
+    /// Have the daemon read its configuration again
+    Reload,
     /// Look into models
     Model {
         #[command(subcommand)]
         verb: ModelVerb,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PttVerb {
+    Start,
+    Stop,
+    Toggle,
+    Hold,
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,10 +167,14 @@ impl Args {
         };
         let config = Config::read(self.config.as_deref()).map(with_model);
         match self.verb {
-            Verb::Ask { file, text, out, json } => {
+            Verb::Ask { text: Some(text), daemon: true, json, .. } => {
+                tell(config, &json!({"do": "ask", "text": text}), json)
+            }
+            Verb::Say { text, daemon: true, .. } => tell(config, &json!({"do": "say", "text": text}), false),
+            Verb::Ask { file, text, out, json, .. } => {
                 ask(&config?.checked()?, file.as_deref(), text, out.as_deref(), json)
             }
-            Verb::Say { text, out } => say(&config?.checked()?, &text, out.as_deref()),
+            Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { json } => bench::run(&config?.checked()?, json),
             Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
@@ -139,6 +182,20 @@ impl Args {
             Verb::Devices { json, meter, record, input, output } => {
                 devices::run(&devices::Options { input, output, json, meter_seconds: meter, record })
             }
+            Verb::Status { watch: true, json } => Ok(client::watch(&socket(config), json, &mut std::io::stdout())?),
+            Verb::Status { watch: false, json } => {
+                let status = Connection::open(&socket(config))?.ask(&json!({"do": "status"}))?;
+                if json { terminal::json(&status) } else { terminal::line(client::described(&status)) }
+            }
+            Verb::Mute => tell(config, &json!({"do": "mute"}), false),
+            Verb::Unmute => tell(config, &json!({"do": "unmute"}), false),
+            Verb::Ptt { action: PttVerb::Hold } => Ok(client::hold(&socket(config))?),
+            Verb::Ptt { action } => {
+                let action = format!("{action:?}").to_lowercase();
+                tell(config, &json!({"do": "ptt", "action": action}), false)
+            }
+            Verb::Cancel => tell(config, &json!({"do": "cancel"}), false),
+            Verb::Reload => tell(config, &json!({"do": "reload"}), false),
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
         }
     }
@@ -168,6 +225,21 @@ fn ask(
         None => Speaker::open(None)?.play(&answer.reply)?,
     }
     answer.error.map_or(Ok(()), |error| Err(Failure::new(INTERNAL, error)))
+}
+
+/// The daemon's socket. A configuration that is missing or wrong should not keep anyone from muting.
+fn socket(config: Result<Config, ConfigError>) -> PathBuf {
+    config.map_or_else(|_| ControlConfig::default(), |config| config.control).client_path()
+}
+
+/// Sends one request to the daemon and prints what there is to know of the answer.
+fn tell(config: Result<Config, ConfigError>, request: &Value, json: bool) -> Result<(), Failure> {
+    let answer = Connection::open(&socket(config))?.ask(request)?;
+    match client::spoken(&answer) {
+        _ if json => terminal::json(&answer),
+        Some(text) => terminal::line(text),
+        None => Ok(()),
+    }
 }
 
 /// Better known before the work than after it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::control::ControlConfig;
 use crate::home::simulated::SimulatedConfig;
 use crate::listen::ListenConfig;
 use crate::model::generate::ModelConfig;
@@ -111,6 +112,8 @@ pub struct Config {
     pub speech: SpeechConfig,
     /// `[home]`.
     pub home: SimulatedConfig,
+    /// `[control]`.
+    pub control: ControlConfig,
 }
 
 impl Config {
@@ -129,7 +132,8 @@ impl Config {
         let absolute = std::path::absolute(&path).map_err(|e| fail(e.to_string()))?;
         let dir = absolute.parent().unwrap_or(Path::new("/"));
         let paths = [&mut config.runtime.onnxruntime, &mut config.model.dir, &mut config.speech.voice];
-        for path in paths.into_iter().chain(&mut config.speech.espeak_data) {
+        let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
+        for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
         config.path = path;

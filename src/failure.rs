@@ -40,6 +40,7 @@ mod codes {
     use crate::audio::playback::PlayError;
     use crate::audio::wav::AudioError;
     use crate::config::ConfigError;
+    use crate::control::ControlError;
     use crate::eval::EvalError;
     use crate::home::HomeError;
     use crate::model::ModelError;
@@ -121,6 +122,17 @@ mod codes {
     impl From<EvalError> for Failure {
         fn from(error: EvalError) -> Self {
             let code = if matches!(error, EvalError::BadLabels { .. }) { BAD_DATA } else { UNREADABLE };
+            Self::new(code, error)
+        }
+    }
+
+    impl From<ControlError> for Failure {
+        fn from(error: ControlError) -> Self {
+            let code = match &error {
+                ControlError::NotASocket(_) | ControlError::NoGroup(_) => CONFIG,
+                ControlError::Refused { code: Some(code), .. } => *code,
+                _ => UNAVAILABLE,
+            };
             Self::new(code, error)
         }
     }

@@ -20,6 +20,8 @@
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
+//! | [`control`] | the socket through which other programs see and steer the daemon |
+//! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
 //! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
@@ -30,6 +32,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod devices;
 pub mod dialogue;
 pub mod eval;
@@ -39,6 +42,7 @@ pub mod inspect;
 pub mod listen;
 pub mod model;
 pub mod onnx;
+pub mod service;
 pub mod speech;
 pub mod telemetry;
 pub mod terminal;

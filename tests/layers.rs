@@ -58,7 +58,8 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("rubato::", &["audio/resample.rs"]),
         ("symphonia::", &["audio/wav.rs", "audio/wav"]),
         ("tracing_subscriber::", &["telemetry.rs"]),
-        ("tokio::", &["home"]),
+        ("tokio::", &["home", "control.rs", "control"]),
+        ("sd_notify::", &["service.rs"]),
     ] {
         let found = strangers(path, allowed);
         assert!(found.is_empty(), "{path} belongs in {allowed:?} only and is named in {found:?}");

@@ -145,6 +145,11 @@ impl Speaker {
         Ok(speaker)
     }
 
+    /// The name of the device that is open.
+    pub fn device(&self) -> Option<&str> {
+        self.open.as_ref().map(|open| open.device.as_str())
+    }
+
     /// Opens the device unless it is open and still the wanted one. Worth calling now and then while nothing plays, so
     /// that a device that comes back is ready before it is needed.
     ///

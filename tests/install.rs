@@ -1,0 +1,84 @@
+//! `scripts/install` into a folder: all that a unit needs is there, a second run changes nothing, an edited configuration
+//! is kept, and nothing is left after it is removed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn install(root: &Path, mode: &str, more: &[&str]) -> String {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(repository.join("scripts/install"));
+    command.arg(mode).arg("--root").arg(root).args(more).env("HOME", "/home/somebody").env_remove("XDG_CONFIG_HOME");
+    command.env("HEARTH_BIN", env!("CARGO_BIN_EXE_hearth"));
+    let output = command.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+/// Every file below a folder with its size.
+fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).expect("a folder") {
+            let entry = entry.expect("a readable entry");
+            let meta = entry.metadata().expect("a readable entry");
+            if meta.is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.insert(entry.path().strip_prefix(folder).expect("it is below").to_path_buf(), meta.len());
+            }
+        }
+    }
+    found
+}
+
+fn check(mode: &str, prefix: &str, config: &str, unit: &str) {
+    let root = tempfile::tempdir().expect("a folder");
+    let root = root.path();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/tiny-split-q8");
+    let with_model = ["--model", model.to_str().expect("a plain name")];
+    install(root, mode, &with_model);
+    let first = files(root);
+    for file in [
+        format!("{prefix}/bin/hearth"),
+        format!("{prefix}/lib/hearth/libonnxruntime.so"),
+        format!("{prefix}/share/hearth/model/manifest.json"),
+        format!("{prefix}/share/hearth/espeak-ng-data/phontab"),
+        config.to_owned(),
+        unit.to_owned(),
+    ] {
+        assert!(first.contains_key(Path::new(&file)), "{mode}: {file}");
+    }
+    let written = fs::read_to_string(root.join(config)).expect("it is there");
+    for key in ["onnxruntime", "dir", "voice", "espeak_data"] {
+        let value = written.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"/"))).expect(key);
+        assert!(root.join(value.trim_end_matches('"')).exists(), "{mode}: {key}: {value}");
+    }
+    install(root, mode, &with_model);
+    assert_eq!(files(root), first, "{mode}: a second run changes nothing");
+    fs::write(root.join(config), format!("{written}# mine\n")).expect("it is ours");
+    assert!(install(root, mode, &with_model).contains(".new"), "{mode}");
+    assert!(fs::read_to_string(root.join(config)).expect("it is there").ends_with("# mine\n"));
+    install(root, mode, &["--uninstall"]);
+    assert_eq!(files(root).into_keys().collect::<Vec<_>>(), [PathBuf::from(config)], "{mode}: the edited file is left");
+    install(root, mode, &["--uninstall", "--purge"]);
+    assert_eq!(files(root), BTreeMap::new(), "{mode}");
+}
+
+#[test]
+fn for_the_machine() {
+    check("--system", "usr/local", "etc/hearth/config.toml", "usr/local/lib/systemd/system/hearth.service");
+}
+
+#[test]
+fn for_a_user() {
+    check(
+        "--user",
+        "home/somebody/.local",
+        "home/somebody/.config/hearth/config.toml",
+        "home/somebody/.config/systemd/user/hearth.service",
+    );
+}
