@@ -38,6 +38,13 @@ pub trait Play {
     /// # Errors
     /// [`PlayError`].
     fn play(&mut self, clip: &Clip) -> Result<(), PlayError>;
+    /// Stand-in.
+    ///
+    /// # Errors
+    /// x
+    fn play_until(&mut self, clip: &Clip, _stop: &dyn Fn() -> bool) -> Result<(), PlayError> {
+        self.play(clip)
+    }
 }
 
 /// What can go wrong with an output, told apart by remedy.

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+pub mod listener;
 pub mod segment;
 pub mod vad;
 
