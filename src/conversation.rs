@@ -84,6 +84,8 @@ pub enum Input {
     Mute(bool),
     /// A command as text.
     Ask(String),
+    /// The text of [`Output::Voice`] as 16 kHz samples.
+    Voiced(TurnId, Vec<f32>),
     /// A sentence to speak, for instance that a timer rings.
     Announce(String),
     /// What was said before is no longer part of the conversation.
@@ -133,10 +135,12 @@ pub enum Output {
     Say(TurnId, String),
     /// Speak the model's own text as its sentences become complete.
     Stream(TurnId, String),
+    /// Make sound of a text that the model cannot read: report [`Input::Voiced`].
+    Voice(TurnId, String),
     /// Nothing more will be said in this turn: report [`Input::Spoken`] when all has been heard.
     EndSpeech(TurnId),
-    /// Stop speaking at once.
-    Hush,
+    /// Stop speaking at once: this turn is over.
+    Hush(TurnId),
     /// Play a sound.
     Play(Earcon),
     /// Show the state.
@@ -150,6 +154,8 @@ pub enum Output {
 pub struct TurnTaking {
     /// May the model put results into words (manifest)?
     pub phrases: bool,
+    /// Does it take a turn as text (manifest)?
+    pub reads_text: bool,
     /// How long somebody may take to begin to speak, in ms.
     pub wait_ms: u32,
     /// How long the microphone stays open after an answer, in ms; 0 closes it unless the answer was a question.
@@ -210,14 +216,19 @@ pub struct Conversation {
 impl Conversation {
     const MAX_WAITING: usize = 16;
 
-    /// A conversation that waits.
-    pub fn new(config: TurnTaking) -> Self {
-        Self { config, state: State::Idle, turns: 0, turn: None, key_down: false, fresh: false, waiting: Vec::new() }
+    /// A conversation that waits; its next turn has the number after `turns`.
+    pub fn new(config: TurnTaking, turns: u64) -> Self {
+        Self { config, state: State::Idle, turns, turn: None, key_down: false, fresh: false, waiting: Vec::new() }
     }
 
     /// Where it stands.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// The turn in progress.
+    pub fn turn(&self) -> Option<TurnId> {
+        self.turn.as_ref().map(|turn| turn.id)
     }
 
     /// Takes what happened; gives what is to be done, in order.
@@ -229,6 +240,7 @@ impl Conversation {
             Input::Cancel => self.end(State::Idle, &mut out),
             Input::Mute(mute) => self.mute(mute, &mut out),
             Input::Ask(text) => self.ask(text, &mut out),
+            Input::Voiced(id, samples) => self.voiced(id, samples, &mut out),
             Input::Announce(text) => self.announce(text, &mut out),
             Input::Forget => self.fresh = true,
             Input::Configure(config) => self.config = config,
@@ -256,7 +268,7 @@ impl Conversation {
     fn end(&mut self, state: State, out: &mut Vec<Output>) {
         self.key_down = false;
         if let Some(turn) = self.turn.take() {
-            out.push(Output::Hush);
+            out.push(Output::Hush(turn.id));
             if !turn.settled {
                 out.push(Output::Model(turn.id, Job::Cancel));
             }
@@ -344,11 +356,11 @@ impl Conversation {
         self.key_down = false;
         match reason {
             EndReason::Nothing => {
+                out.push(Output::NothingSaid);
                 self.end(State::Idle, out);
                 if !unasked {
                     out.push(Output::Play(Earcon::Sorry));
                 }
-                out.push(Output::NothingSaid);
                 self.next(out);
             }
             EndReason::Silence | EndReason::Cap | EndReason::Released => {
@@ -402,9 +414,19 @@ impl Conversation {
     fn ask(&mut self, text: String, out: &mut Vec<Output>) {
         self.end(State::Idle, out);
         let id = self.new_turn(false);
-        let jobs = [self.begin(), Job::Read(text), Job::Draft, Job::Commit];
-        out.extend(jobs.map(|job| Output::Model(id, job)));
+        out.push(Output::Model(id, self.begin()));
+        if self.config.reads_text {
+            out.extend([Job::Read(text), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
+        } else {
+            out.push(Output::Voice(id, text));
+        }
         self.show_busy(State::Thinking, out);
+    }
+
+    fn voiced(&mut self, id: TurnId, samples: Vec<f32>, out: &mut Vec<Output>) {
+        if self.turn.as_ref().is_some_and(|turn| turn.id == id) {
+            out.extend([Job::Hear(samples), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
+        }
     }
 
     /// Shows what goes on, unless the microphone is off: that is what has to be seen.

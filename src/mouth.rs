@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use crate::audio::Clip;
 use crate::audio::playback::{Play, PlayError};
+use crate::audio::resample::resample;
+use crate::audio::{Clip, MODEL_RATE_HZ};
 use crate::conversation::Earcon;
 use crate::dialogue::TurnId;
-use crate::speech::{Splitter, Synthesize};
+use crate::speech::{self, Splitter, Synthesize};
 use crate::threads::Pulse;
 
 /// Rate of the earcons in Hz.
@@ -29,17 +30,21 @@ pub enum Line {
     End(TurnId),
     /// A sound.
     Play(Earcon),
+    /// Make sound of a text for a model that does not read, and give it back.
+    Voice(TurnId, String),
     /// How loud everything is from now on: 1 is as it was made.
     Volume(f32),
 }
 
 /// What the thread reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// The first sound of the turn goes to the device.
     Began(TurnId),
     /// All that was to be said in the turn has been heard.
     Spoken(TurnId),
+    /// The text of [`Line::Voice`] as 16 kHz samples; without any, it could not be spoken.
+    Voiced(TurnId, Vec<f32>),
     /// There is no output, and why; or there is one again.
     Output(Option<String>),
 }
@@ -111,6 +116,13 @@ impl<'a> Mouth<'a> {
         match line {
             Line::Volume(volume) => self.volume = volume,
             Line::Play(earcon) => self.play(earcon_clip(earcon), None),
+            Line::Voice(turn, text) => {
+                let clip = speech::say(self.voice, &text).unwrap_or_else(|error| {
+                    tracing::error!(%error, "a text could not be spoken");
+                    Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }
+                });
+                (self.report)(Report::Voiced(turn, resample(&clip, MODEL_RATE_HZ).samples));
+            }
             Line::Say(turn, sentence) => self.say(turn, &sentence),
             Line::Stream(turn, piece) => {
                 if self.streamed != turn {

@@ -5,8 +5,15 @@ use serde_json::Map;
 use super::*;
 use crate::dialogue::Stop;
 
-const CONFIG: TurnTaking =
-    TurnTaking { phrases: false, wait_ms: 4000, follow_up_ms: 0, question_ms: 6000, barge_in: true, max_ms: 30_000 };
+const CONFIG: TurnTaking = TurnTaking {
+    phrases: false,
+    reads_text: true,
+    wait_ms: 4000,
+    follow_up_ms: 0,
+    question_ms: 6000,
+    barge_in: true,
+    max_ms: 30_000,
+};
 
 /// Outputs in short: `begin 1`, `call 1`, `say 1 text`, `show idle`, ...
 fn short(output: Output) -> String {
@@ -33,8 +40,9 @@ fn short(output: Output) -> String {
         Output::Listen(command) => format!("{command:?}").to_lowercase(),
         Output::Call(id, call) => format!("{}:call {}", id.0, call.name),
         Output::Say(id, text) | Output::Stream(id, text) => format!("{}:say {text}", id.0),
+        Output::Voice(id, text) => format!("{}:voice {text}", id.0),
         Output::EndSpeech(id) => format!("{}:end", id.0),
-        Output::Hush => "hush".into(),
+        Output::Hush(_) => "hush".into(),
         Output::Play(earcon) => format!("{earcon:?}").to_lowercase(),
         Output::Show(state) => format!("[{state:?}]").to_lowercase(),
         Output::NothingSaid => "nothing".into(),
@@ -45,7 +53,7 @@ struct Talk(Conversation);
 
 impl Talk {
     fn new(config: TurnTaking) -> Self {
-        Self(Conversation::new(config))
+        Self(Conversation::new(config, 0))
     }
 
     fn check(&mut self, input: Input, expected: &str) {
@@ -109,7 +117,7 @@ fn an_end_without_a_pause_is_drafted_first() {
 fn nobody_speaks() {
     let mut talk = Talk::new(CONFIG);
     talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
-    talk.check(heard(ListenEvent::End(EndReason::Nothing)), "hush, 1:forget, disarm, [idle], sorry, nothing");
+    talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 1:forget, disarm, [idle], sorry");
 }
 
 #[test]
@@ -157,7 +165,7 @@ fn the_microphone_opens_after_a_question_once_it_was_heard() {
     talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");
     talk.check(done(1, Outcome::Asked, "Which one?"), "echo Which one?, 1:say Which one?, [speaking], 1:end, 1:settle");
     talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin, listening, arm 6000 from now, [listening]");
-    talk.check(heard(ListenEvent::End(EndReason::Nothing)), "hush, 2:forget, disarm, [idle], nothing");
+    talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 2:forget, disarm, [idle]");
 }
 
 #[test]
@@ -195,7 +203,7 @@ fn speech_interrupts_a_reply_and_nothing_else() {
     talk.check(heard(ListenEvent::BargeIn), opened);
     talk.check(heard(ListenEvent::BargeIn), "");
     // Nobody called, so nobody is told that nothing was said.
-    talk.check(heard(ListenEvent::End(EndReason::Nothing)), "hush, 2:forget, disarm, [idle], nothing");
+    talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 2:forget, disarm, [idle]");
     let mut talk = Talk::new(TurnTaking { barge_in: false, ..CONFIG });
     talk.check(Input::Announce("Yes.".into()), "echo Yes., 1:say Yes., [speaking], 1:end");
     talk.check(heard(ListenEvent::BargeIn), "");
@@ -221,7 +229,7 @@ fn a_command_that_is_too_long_is_cut_and_said_to_be() {
 
 #[test]
 fn what_was_said_is_forgotten_once() {
-    let mut conversation = Conversation::new(CONFIG);
+    let mut conversation = Conversation::new(CONFIG, 0);
     let mut start = |input| {
         let outputs = conversation.handle(input);
         outputs.into_iter().find_map(|output| match output {
@@ -233,4 +241,12 @@ fn what_was_said_is_forgotten_once() {
     assert_eq!(start(Input::Forget), None);
     assert_eq!(start(wake()), Some(Start::Fresh));
     assert_eq!(start(wake()), Some(Start::Continue));
+}
+
+#[test]
+fn a_model_that_does_not_read_hears_the_text() {
+    let mut talk = Talk::new(TurnTaking { reads_text: false, ..CONFIG });
+    talk.check(Input::Ask("hello".into()), "1:begin, 1:voice hello, [thinking]");
+    talk.check(Input::Voiced(TurnId(0), vec![0.0]), "");
+    talk.check(Input::Voiced(TurnId(1), vec![0.0]), "1:hear 1, 1:draft, 1:commit");
 }
