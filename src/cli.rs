@@ -208,7 +208,7 @@ impl Args {
                 drop(config);
                 daemon::run(move || Config::read(self.config.as_deref()).map(&with_model).and_then(Config::checked))
             }
-            Verb::History { count, json } => history::run(&config?.checked()?, count, json),
+            Verb::History { count, json } => history::run(&config.unwrap_or_default(), count, json),
             Verb::Replay { turn, json } => {
                 let config = config?.checked()?;
                 let file = history::recording(&config, turn)?;

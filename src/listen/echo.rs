@@ -182,6 +182,33 @@ mod tests {
         assert!(!EchoCanceller::new().awake());
     }
 
+    /// What is left of a person who speaks while, or right after, a short sound is played that the microphone does not hear.
+    #[test]
+    fn speech_beside_a_sound_passes() {
+        for (name, echo_gain) in [("no echo", 0.0_f32), ("echo", 0.3)] {
+            for start_ms in [0usize, 150, 400, 800] {
+                let mut rendered = vec![0.0; 4 * 16_000];
+                for (i, v) in rendered[..2240].iter_mut().enumerate() {
+                    *v = 0.25 * (i as f32 * 0.3).sin();
+                }
+                let mut near = vec![0.0; start_ms * 16];
+                near.extend(speech(3));
+                near.resize(rendered.len(), 0.0);
+                let heard: Vec<f32> = (0..near.len())
+                    .map(|i| near[i] + if i >= 640 { echo_gain * rendered[i - 640] } else { 0.0 })
+                    .collect();
+                let out = run(&heard, &rendered, 160);
+                let loss: Vec<String> = (0..8)
+                    .map(|k| {
+                        let range = k * 4000..(k + 1) * 4000;
+                        format!("{:.0}", power_db(&near[range.clone()]) - power_db(&out[range]))
+                    })
+                    .collect();
+                println!("{name}, from {start_ms} ms: loss in dB per 250 ms {}", loss.join(" "));
+            }
+        }
+    }
+
     #[test]
     fn it_falls_asleep_a_second_after_the_last_sound() {
         let mut canceller = EchoCanceller::new();

@@ -31,6 +31,10 @@ const MOSTLY_ECHO_DB: f32 = 10.0;
 const REWAKE: usize = 1_600 * 16;
 /// Speech that interrupts a reply lasts at least so long: a cough must not.
 const BARGE_IN_MS: u32 = 320;
+/// A wake word is recognised up to so long before its last sound: 350 ms.
+const WORD_TAIL: usize = 350 * 16;
+/// Frames without voice until whoever called is told to go on: 240 ms.
+const HESITATION: u32 = 15;
 /// How often a device is asked for sound.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -57,6 +61,9 @@ pub enum ListenEvent {
         /// How sure, in [0, 1].
         score: f32,
     },
+    /// Nobody has spoken for 240 ms since [`ListenCommand::Arm`]: the time for a sound that says "go on". Who went on
+    /// speaking after the wake word needs none, and would be spoken over.
+    Waiting,
     /// The awaited utterance begins.
     SpeechStarted,
     /// Samples of it, 16 kHz, pre-roll first, without gaps; the wake word is not among them. Of all events this one
@@ -135,11 +142,22 @@ pub struct Listener {
     /// No utterance begins earlier: the last one's end, the wake word's.
     free_from: usize,
     woken_at: Option<usize>,
+    /// Told to wait for an utterance while the wake word may still be dying away.
+    to_arm: Option<ToArm>,
     /// End of the last sound that was rendered.
     rendered_until: usize,
     armed: Option<Armed>,
     /// Looks for speech while a reply plays; none once it was found.
     barge_in: Option<Segmenter>,
+}
+
+/// [`ListenCommand::Arm`], put off.
+#[derive(Clone, Copy)]
+struct ToArm {
+    pre_roll: bool,
+    wait_ms: u32,
+    /// Until when at the latest.
+    until: usize,
 }
 
 /// An utterance that is waited for, or under way.
@@ -150,6 +168,8 @@ struct Armed {
     hold: bool,
     /// Give up here.
     deadline: usize,
+    /// Frames without voice so far, up to [`HESITATION`].
+    quiet: u32,
     speech: Option<Speech>,
 }
 
@@ -180,6 +200,7 @@ impl Listener {
             raw_power: VecDeque::new(),
             free_from: 0,
             woken_at: None,
+            to_arm: None,
             rendered_until: 0,
             armed: None,
             barge_in: None,
@@ -222,12 +243,15 @@ impl Listener {
         let mut events = Vec::new();
         match command {
             ListenCommand::Arm { pre_roll, wait_ms, hold } => {
-                if !self.muted {
-                    self.arm(pre_roll, wait_ms, hold, &mut events);
+                let word_goes_on = self.woken_at.filter(|&at| at == self.free_from && self.now < at + WORD_TAIL);
+                match word_goes_on {
+                    _ if self.muted => {}
+                    Some(at) if !hold => self.to_arm = Some(ToArm { pre_roll, wait_ms, until: at + WORD_TAIL }),
+                    _ => self.arm(pre_roll, wait_ms, hold, &mut events),
                 }
             }
             ListenCommand::Release => self.release(&mut events),
-            ListenCommand::Disarm => self.armed = None,
+            ListenCommand::Disarm => (self.armed, self.to_arm) = (None, None),
             ListenCommand::Speaking(words) => {
                 if let Some(spotter) = &mut self.spotter {
                     spotter.replying(words.as_deref());
@@ -255,7 +279,7 @@ impl Listener {
 
     fn mute(&mut self, muted: bool) {
         self.muted = muted;
-        self.armed = None;
+        (self.armed, self.to_arm) = (None, None);
         self.woken_at = None;
         self.vad.reset();
         self.unfinished.clear();
@@ -285,6 +309,7 @@ impl Listener {
         {
             self.woken(woken.word, woken.score, events);
         }
+        self.after_the_word(events);
         match (self.armed.take(), &mut self.barge_in) {
             (Some(armed), _) => self.armed = self.hear(armed, frame, events),
             (None, Some(segmenter)) => {
@@ -339,12 +364,25 @@ impl Listener {
                 return;
             }
         }
-        self.armed = None;
+        (self.armed, self.to_arm) = (None, None);
         self.barge_in = None;
         let end = self.now - word_end(self.frames.make_contiguous()) * FRAME;
         self.free_from = self.free_from.max(end);
         self.woken_at = Some(self.now);
         events.push(ListenEvent::Wake { word, score });
+    }
+
+    /// Arms once the wake word has died away, or when it is clear that what goes on is no longer the word.
+    fn after_the_word(&mut self, events: &mut Vec<ListenEvent>) {
+        let Some(ToArm { pre_roll, wait_ms, until }) = self.to_arm else { return };
+        let silence = word_end(self.frames.make_contiguous()) * FRAME;
+        if silence > 0 && self.now - silence > self.free_from {
+            self.free_from = self.now - silence;
+        } else if self.now < until {
+            return;
+        }
+        self.to_arm = None;
+        self.arm(pre_roll, wait_ms, false, events);
     }
 
     fn arm(&mut self, pre_roll: bool, wait_ms: u32, hold: bool, events: &mut Vec<ListenEvent>) {
@@ -360,6 +398,7 @@ impl Listener {
             base: self.now - frames * FRAME,
             hold,
             deadline: self.now + wait_ms as usize * 16,
+            quiet: 0,
             speech: None,
         };
         // What was said meanwhile is heard now. Positions go back with it, so that no chunk runs ahead.
@@ -413,6 +452,12 @@ impl Listener {
                 return None;
             }
             None => {}
+        }
+        if armed.speech.is_none() && armed.quiet < HESITATION {
+            armed.quiet = if frame.probability < VOICE { armed.quiet + 1 } else { 0 };
+            if armed.quiet == HESITATION {
+                events.push(ListenEvent::Waiting);
+            }
         }
         match &mut armed.speech {
             Some(speech) if !speech.paused && self.now >= speech.told + CHUNK => {
