@@ -510,24 +510,32 @@ impl Listener {
     }
 }
 
-/// How many frames before the end of `frames`, in which a wake word was just found, the word ended: at the beginning
-/// of the last silence of 96 ms within 400 ms that follows speech (a consonant's closure is shorter), else now.
+/// How many frames before the end of `frames`, in which a wake word was just found, the word ended: in the last silence of
+/// 96 ms or more (a consonant's closure is shorter) that follows speech, at its beginning if that is within 560 ms, or else
+/// at its end if that is within 400 ms: whoever speaks on at once is not to lose the first syllable. Else now.
 fn word_end(frames: &[Frame]) -> usize {
     const SILENCE: usize = 6;
     const SPEECH: usize = 8;
-    const REACH: usize = 25;
+    const REACH: usize = 35;
+    const REACH_OF_END: usize = 25;
     let recent = &frames[frames.len().saturating_sub(60)..];
     let loudest = recent.iter().map(|frame| frame.level_db).fold(f32::MIN, f32::max);
     let quiet = |frame: &Frame| frame.level_db < loudest - 18.0 || frame.probability < 0.3;
-    let (mut end, mut run, mut loud) = (0, 0, 0);
+    let (mut silence, mut run, mut loud) = (None, 0, 0);
     for (i, frame) in recent.iter().enumerate() {
         (run, loud) = if quiet(frame) { (run + 1, loud) } else { (0, loud + 1) };
-        if run == SILENCE && loud >= SPEECH {
-            // Two frames of it are the word dying away.
-            end = recent.len() - (i + 1 - SILENCE) - 2;
+        if run >= SILENCE && loud >= SPEECH {
+            silence = Some((i + 1 - run, i));
         }
     }
-    if end <= REACH { end } else { 0 }
+    let Some((first, last)) = silence else { return 0 };
+    // Two frames of it are the word dying away.
+    let (beginning, end) = (recent.len() - first - 2, recent.len() - last);
+    match () {
+        () if beginning <= REACH => beginning,
+        () if end <= REACH_OF_END => end + SILENCE / 2,
+        () => 0,
+    }
 }
 
 /// Where a listener's sound comes from: the microphone and the speaker's tap, or a test.
