@@ -11,7 +11,7 @@ use serde_json::Value;
 
 mod sound;
 
-use sound::{Server, rms, until};
+use sound::{Server, until};
 
 /// A model is loaded and a turn is taken within this time, on a busy machine too.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,7 +34,8 @@ impl House {
         let dir = tempfile::tempdir().expect("a folder");
         let server = Server::start(dir.path(), sinks);
         server.pactl(&["set-default-sink", "spk"]).expect("it has one");
-        server.pactl(&["set-default-source", "mic.monitor"]).expect("it has one");
+        // Fails where there is no such sink yet.
+        server.pactl(&["set-default-source", "mic.monitor"]);
         write_config(dir.path(), settings);
         let daemon = start(dir.path());
         let house = Self { daemon, server, dir };
@@ -251,8 +252,7 @@ fn a_reply_is_interrupted_and_does_not_hear_itself() {
     // Nobody goes on: it waits, and gives up.
     house.wait_for("idle");
     let recorded = recorder.finish();
-    let tail = &recorded[recorded.len() - 48_000..];
-    assert!(rms(tail) < 0.001, "it goes on speaking");
+    assert!(speech_s(&recorded) < 5.0, "it spoke for {} s", speech_s(&recorded));
 
     // Cancel stops it as well.
     assert!(house.hearth(&["say", "--daemon", &long]).0);
@@ -263,7 +263,7 @@ fn a_reply_is_interrupted_and_does_not_hear_itself() {
 
 #[test]
 fn the_key_is_held_tapped_and_forgotten() {
-    let Some(house) = House::new(&SINKS, "max_ms = 3000") else { return };
+    let Some(house) = House::new(&SINKS, "max_ms = 6000") else { return };
     let command = sample("light-over-the-stove.flac");
 
     // S5: a tap.
@@ -283,7 +283,7 @@ fn the_key_is_held_tapped_and_forgotten() {
     assert!(house.hearth(&["ptt", "start"]).0);
     house.wait_for("listening");
     let held = house.wait_for("idle");
-    assert!(held > Duration::from_secs(2) && held < Duration::from_secs(10), "{held:?}");
+    assert!(held > Duration::from_secs(4) && held < Duration::from_secs(15), "{held:?}");
     // It is still there for the next one.
     assert!(house.hearth(&["ptt", "toggle"]).0);
     house.wait_for("listening");

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::ListenConfig;
-use super::echo::EchoCanceller;
+use super::echo::{EchoCanceller, Likeness};
 use super::segment::{self, Frame, SegmentEvent, Segmenter};
 use super::vad::{FRAME, Vad};
 use super::wake::{Spot, WakeConfig};
@@ -126,6 +126,8 @@ pub struct Listener {
     vad: Vad,
     spotter: Option<Box<dyn Spot>>,
     echo: EchoCanceller,
+    /// Of what is heard to what is rendered, for when the canceller is at a loss.
+    likeness: Likeness,
     /// Peak that decays: what counts as loud here.
     peak: f32,
     muted: bool,
@@ -188,6 +190,7 @@ impl Listener {
             vad: Vad::new(),
             spotter,
             echo: EchoCanceller::new(),
+            likeness: Likeness::default(),
             // Until somebody has spoken, they may be quiet.
             peak: 0.03,
             muted: false,
@@ -220,6 +223,7 @@ impl Listener {
         self.raw_power.extend(heard.iter().map(|v| v * v));
         let mut clean = Vec::with_capacity(heard.len() + FRAME);
         self.echo.push(&heard, rendered, &mut clean);
+        self.likeness.rendered(rendered);
         if rendered.iter().any(|v| v.abs() > 1e-3) {
             self.rendered_until = self.now + self.unfinished.len() + clean.len();
         }
@@ -256,8 +260,7 @@ impl Listener {
                 if let Some(spotter) = &mut self.spotter {
                     spotter.replying(words.as_deref());
                 }
-                let config = ListenConfig { min_speech_ms: BARGE_IN_MS, ..self.config.clone() };
-                self.barge_in = words.is_some().then(|| Segmenter::new(&config));
+                self.barge_in = words.is_some().then(|| barge_in(&self.config));
             }
             ListenCommand::Mute(muted) => self.mute(muted),
             ListenCommand::Meter(on) => self.meter = on.then_some((0, 0.0)),
@@ -314,8 +317,12 @@ impl Listener {
             (Some(armed), _) => self.armed = self.hear(armed, frame, events),
             (None, Some(segmenter)) => {
                 if let Some(SegmentEvent::Started { .. }) = segmenter.push(frame) {
-                    self.barge_in = None;
-                    events.push(ListenEvent::BargeIn);
+                    if self.likeness.is_echo() {
+                        *segmenter = barge_in(&self.config);
+                    } else {
+                        self.barge_in = None;
+                        events.push(ListenEvent::BargeIn);
+                    }
                 }
             }
             (None, None) => {}
@@ -340,6 +347,7 @@ impl Listener {
         let mut frame = Frame::new(probabilities.pop().unwrap_or(0.0), samples);
         let n = FRAME.min(self.raw_power.len());
         let raw = self.raw_power.drain(..n).sum::<f32>() / FRAME as f32;
+        self.likeness.heard(raw);
         if self.echo.awake() && 10.0 * (raw + 1e-10).log10() - frame.level_db > MOSTLY_ECHO_DB {
             frame.probability = 0.0;
         }
@@ -508,6 +516,11 @@ impl Listener {
         }
         speech.told = speech.told.max(to);
     }
+}
+
+/// Finds speech that interrupts a reply.
+fn barge_in(config: &ListenConfig) -> Segmenter {
+    Segmenter::new(&ListenConfig { min_speech_ms: BARGE_IN_MS, ..config.clone() })
 }
 
 /// How many frames before the end of `frames`, in which a wake word was just found, the word ended: in the last silence of
