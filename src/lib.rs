@@ -6,7 +6,7 @@
 //! This file is the map; it holds no logic. Arrows point at what may be used, nothing points back:
 //!
 //! ```text
-//! main -> cli -> ask -> {assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
+//! main -> cli -> {daemon, ask} -> {conversation, assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
 //! ```
 //!
 //! | module | owns |
@@ -20,6 +20,10 @@
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
+//! | [`daemon`] | configuration to threads to channels to the select loop to shutdown |
+//! | [`conversation`] | when turns begin and end, as a pure state machine |
+//! | [`infer`], [`mouth`], [`threads`] | the loops of the threads that think and speak |
+//! | [`history`] | the last turns, on disk |
 //! | [`control`] | the socket through which other programs see and steer the daemon |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
