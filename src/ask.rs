@@ -380,15 +380,6 @@ pub fn home(config: &Config) -> Result<Registry, Failure> {
     Ok(household(config)?.tools)
 }
 
-/// The same, and its timers, for whoever lets them ring.
-///
-/// # Errors
-/// As [`home`].
-pub fn home_with_timers(config: &Config) -> Result<(Registry, timers::SharedTimers), Failure> {
-    let household = household(config)?;
-    Ok((household.tools, household.timers))
-}
-
 /// The tools, and what they work on.
 pub struct Household {
     /// All tools.
