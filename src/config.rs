@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::control::ControlConfig;
 use crate::home::simulated::SimulatedConfig;
+use crate::home::timers::TimerConfig;
 use crate::listen::ListenConfig;
 use crate::model::generate::ModelConfig;
 use crate::speech::VoiceConfig;
@@ -15,6 +16,8 @@ use crate::speech::VoiceConfig;
 const VARIABLE: &str = "HEARTH_CONFIG";
 /// Where a configuration is looked for after that, in this order; `~` is the user's home.
 const PLACES: [&str; 3] = ["config.toml", "~/.config/hearth/config.toml", "/etc/hearth/config.toml"];
+/// Where services of the machine keep their state.
+const SYSTEM_STATE: &str = "/var/lib";
 
 /// What is wrong with the configuration: correct it and start again.
 #[derive(Debug, Error)]
@@ -95,6 +98,34 @@ impl SpeechConfig {
     }
 }
 
+/// `[state]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// Folder of what must outlive a restart. If not set: the service manager's for a service of the machine, or `hearth`
+    /// in `$XDG_STATE_HOME`, or in `~/.local/state`.
+    pub dir: Option<PathBuf>,
+}
+
+impl StateConfig {
+    /// The folder.
+    pub fn dir(&self) -> PathBuf {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.dir.clone().unwrap_or_else(|| {
+            // For a user's service systemd before 254 names a folder for settings, where no client would look.
+            let service = variable("STATE_DIRECTORY").filter(|dir| dir.starts_with(SYSTEM_STATE));
+            let home = || variable("HOME").map(|home| home.join(".local/state"));
+            let own = || variable("XDG_STATE_HOME").or_else(home).map(|dir| dir.join("hearth"));
+            service.or_else(own).unwrap_or_else(|| PathBuf::from(SYSTEM_STATE).join("hearth"))
+        })
+    }
+
+    /// The file of timers, alarms and reminders.
+    pub fn timers(&self) -> PathBuf {
+        self.dir().join("timers.json")
+    }
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -114,6 +145,10 @@ pub struct Config {
     pub home: SimulatedConfig,
     /// `[control]`.
     pub control: ControlConfig,
+    /// `[state]`.
+    pub state: StateConfig,
+    /// `[timers]`.
+    pub timers: TimerConfig,
 }
 
 impl Config {
@@ -132,7 +167,8 @@ impl Config {
         let absolute = std::path::absolute(&path).map_err(|e| fail(e.to_string()))?;
         let dir = absolute.parent().unwrap_or(Path::new("/"));
         let paths = [&mut config.runtime.onnxruntime, &mut config.model.dir, &mut config.speech.voice];
-        let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
+        let optional =
+            config.speech.espeak_data.iter_mut().chain(&mut config.control.socket).chain(&mut config.state.dir);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
@@ -150,8 +186,8 @@ impl Config {
 
     /// Every value that is out of range.
     pub fn problems(&self) -> Vec<ConfigError> {
-        let (model, listen, speech) = (&self.model, &self.listen, &self.speech);
-        let checks: [(&'static str, String, bool, &'static str); 11] = [
+        let (model, listen, speech, timers) = (&self.model, &self.listen, &self.speech, &self.timers);
+        let checks: [(&'static str, String, bool, &'static str); 13] = [
             ("model.threads", model.threads.to_string(), (1..=256).contains(&model.threads), "1 to 256"),
             ("model.max_tokens", model.max_tokens.to_string(), (8..=4096).contains(&model.max_tokens), "8 to 4096"),
             (
@@ -183,6 +219,13 @@ impl Config {
             ),
             ("speech.speed", speech.speed.to_string(), (0.25..=4.0).contains(&speech.speed), "0.25 to 4"),
             ("speech.volume", speech.volume.to_string(), (0.0..=2.0).contains(&speech.volume), "0 to 2"),
+            ("timers.ring_s", timers.ring_s.to_string(), (5..=3600).contains(&timers.ring_s), "5 to 3600"),
+            (
+                "timers.snooze_minutes",
+                timers.snooze_minutes.to_string(),
+                (1..=60).contains(&timers.snooze_minutes),
+                "1 to 60",
+            ),
         ];
         let wrong = checks.into_iter().filter(|(_, _, fits, _)| !fits);
         wrong

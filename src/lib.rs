@@ -23,7 +23,7 @@
 //! | [`control`] | the socket through which other programs see and steer the daemon |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
-//! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -47,3 +47,4 @@ pub mod speech;
 pub mod telemetry;
 pub mod terminal;
 pub mod timeline;
+pub mod timers;
