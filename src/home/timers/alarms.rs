@@ -25,7 +25,7 @@ impl Timers {
         let at = match local_time(tool, arguments, now) {
             Ok(Some(at)) => at,
             Ok(None) => return asked(tool, "For what time should I set the alarm?".to_owned()),
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let words = time_and_day(at, now);
         let known = |entry: &&Entry| matches!(entry.what, What::Alarm { .. }) && entry.due == Due::At(at);
@@ -34,7 +34,7 @@ impl Timers {
             return result(tool, Outcome::Done, &details(twin, now), say);
         }
         match self.add(tool, |id| Entry::at(id, What::Alarm { at }, at)) {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok(alarm) => {
                 let say = format!("The alarm is set for {words}.");
                 result(tool, Outcome::Done, &details(alarm, now), say)
@@ -115,11 +115,11 @@ impl Timers {
             None => match local_time(tool, arguments, now) {
                 Ok(Some(at)) => (self.add(tool, |id| Entry::at(id, what, at)), format!("at {}", time_and_day(at, now))),
                 Ok(None) => return asked(tool, "When should I remind you?".to_owned()),
-                Err(refused) => return refused,
+                Err(refused) => return *refused,
             },
         };
         match added {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok(reminder) => {
                 let say = format!("I will remind you {words}: {text}.");
                 result(tool, Outcome::Done, &details(reminder, now), say)
@@ -179,13 +179,14 @@ impl Timers {
 }
 
 /// The local time that `hour`, `minute` and `day` name, `None` where no hour is given.
-fn local_time(tool: &str, arguments: &Arguments, now: &Now) -> Result<Option<DateTime>, ToolResult> {
+fn local_time(tool: &str, arguments: &Arguments, now: &Now) -> Result<Option<DateTime>, Box<ToolResult>> {
+    let no = |error: &str, say: &str| Box::new(refused(tool, error, say.to_owned()));
     let number = |key: &str| arguments.get(key).and_then(Value::as_i64);
     let Some(hour) = number("hour") else { return Ok(None) };
     let part = |value: i64| i8::try_from(value).ok();
     let time = part(hour).zip(part(number("minute").unwrap_or(0))).and_then(|(h, m)| Time::new(h, m, 0, 0).ok());
     let Some(time) = time else {
-        return Err(refused(tool, "no such time", "There is no such time of day.".to_owned()));
+        return Err(no("no such time", "There is no such time of day."));
     };
     let today = now.wall.date();
     let is_past = unix_ms(today.to_datetime(time), &now.wall) <= now.wall_ms();
@@ -194,19 +195,19 @@ fn local_time(tool: &str, arguments: &Arguments, now: &Now) -> Result<Option<Dat
         "" => i64::from(is_past),
         "today" if is_past => {
             let say = format!("It is already past {}.", time_and_day(today.to_datetime(time), now));
-            return Err(refused(tool, "the time has passed", say));
+            return Err(no("the time has passed", &say));
         }
         "today" => 0,
         "tomorrow" => 1,
         name => match weekday(name).map(|day| i64::from(today.weekday().until(day))) {
             Some(0) if is_past => 7,
             Some(days) => days,
-            None => return Err(refused(tool, "no such day", "I do not know that day.".to_owned())),
+            None => return Err(no("no such day", "I do not know that day.")),
         },
     };
     let date = today.checked_add(days.days());
     date.map(|date| Some(date.to_datetime(time)))
-        .map_err(|error| refused(tool, &error.to_string(), "That is beyond the calendar.".to_owned()))
+        .map_err(|error| no(&error.to_string(), "That is beyond the calendar."))
 }
 
 fn weekday(name: &str) -> Option<Weekday> {

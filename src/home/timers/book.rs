@@ -170,12 +170,12 @@ impl Timers {
     }
 
     /// The entry, if no more of its kind are there than can be kept.
-    pub(super) fn add(&mut self, tool: &str, make: impl FnOnce(u64) -> Entry) -> Result<&Entry, ToolResult> {
+    pub(super) fn add(&mut self, tool: &str, make: impl FnOnce(u64) -> Entry) -> Result<&Entry, Box<ToolResult>> {
         let entry = make(self.next_id);
         let kind = entry.what.kind();
         if self.entries.iter().filter(|other| other.what.kind() == kind).count() >= MAX_TIMERS {
             let say = format!("There are {MAX_TIMERS} {kind}s already, which is all I can keep.");
-            return Err(refused(tool, &format!("too many {kind}s"), say));
+            return Err(Box::new(refused(tool, &format!("too many {kind}s"), say)));
         }
         self.next_id += 1;
         self.entries.push(entry);

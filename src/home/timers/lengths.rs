@@ -85,7 +85,7 @@ impl Timers {
         };
         let what = What::Timer { name, length_s: length.as_secs() };
         match self.add(tool, |id| Entry::after(id, what, millis(length), now)) {
-            Err(refused) => refused,
+            Err(refused) => *refused,
             Ok(timer) => {
                 let say = sentence(&format!("{subject} is set for {}", duration(length)));
                 result(tool, Outcome::Done, &details(timer, now), say)
