@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::assistant::{Assistant, Command, Event};
 use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
@@ -64,7 +64,7 @@ impl Question {
 }
 
 /// A call and what the home answered.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Action {
     /// What the model called.
     pub call: ToolCall,
@@ -362,12 +362,20 @@ impl<'a> Turn<'a> {
 /// # Errors
 /// When the tools are damaged (69) or the home contradicts itself (78).
 pub fn home(config: &Config) -> Result<Registry, Failure> {
+    Ok(home_with_timers(config)?.0)
+}
+
+/// The same, and its timers, for whoever lets them ring.
+///
+/// # Errors
+/// As [`home`].
+pub fn home_with_timers(config: &Config) -> Result<(Registry, timers::SharedTimers), Failure> {
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
     let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
-    let (registry, _) = simulated::simulated_registry(&tools, &config.home, timers::clock())?;
+    let (registry, home) = simulated::simulated_registry(&tools, &config.home, timers::clock())?;
     // A tool of your own goes here, see README.
-    Ok(registry)
+    Ok((registry, home.timers().clone()))
 }
 
 /// The voice of the configuration. ONNX Runtime must be open.

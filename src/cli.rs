@@ -16,7 +16,7 @@ use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
-use crate::{bench, check, devices, eval, inspect, terminal, timers};
+use crate::{bench, check, daemon, devices, eval, history, inspect, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -105,6 +105,25 @@ enum Verb {
         /// Loudspeaker: name, id, or a part of one [default: the system's]
         #[arg(long, value_name = "NAME")]
         output: Option<String>,
+    },
+    /// Listen, answer and act until told to stop
+    Run,
+    /// The last turns of the daemon
+    History {
+        /// How many
+        #[arg(default_value_t = 10)]
+        count: usize,
+        /// Print JSON, one object per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hear the recording of a turn of the daemon again, in a home of its own
+    Replay {
+        /// Its number, from `hearth history`
+        turn: u64,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// What the running daemon is doing
     Status {
@@ -233,11 +252,14 @@ impl Args {
     /// # Errors
     /// A [`Failure`] with its exit code.
     pub fn run(self) -> Result<(), Failure> {
-        let with_model = |mut config: Config| {
-            config.model.dir = self.model.unwrap_or(config.model.dir);
+        let model = self.model;
+        let with_model = move |mut config: Config| {
+            if let Some(dir) = &model {
+                config.model.dir.clone_from(dir);
+            }
             config
         };
-        let config = Config::read(self.config.as_deref()).map(with_model);
+        let config = Config::read(self.config.as_deref()).map(&with_model);
         match self.verb {
             Verb::Ask { text: Some(text), daemon: true, json, .. } => {
                 tell(config, &json!({"do": "ask", "text": text}), json)
@@ -253,6 +275,16 @@ impl Args {
             // Devices are tried before there is a configuration.
             Verb::Devices { json, meter, record, input, output } => {
                 devices::run(&devices::Options { input, output, json, meter_seconds: meter, record })
+            }
+            Verb::Run => {
+                drop(config);
+                daemon::run(move || Config::read(self.config.as_deref()).map(&with_model).and_then(Config::checked))
+            }
+            Verb::History { count, json } => history::run(&config?.checked()?, count, json),
+            Verb::Replay { turn, json } => {
+                let config = config?.checked()?;
+                let file = history::recording(&config, turn)?;
+                ask(&config, Some(&file), None, None, json)
             }
             Verb::Status { watch: true, json } => Ok(client::watch(&socket(config), json, &mut std::io::stdout())?),
             Verb::Status { watch: false, json } => {

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::audio::capture::CaptureConfig;
 use crate::control::ControlConfig;
+use crate::history::{HistoryConfig, RecordConfig};
 use crate::home::simulated::SimulatedConfig;
 use crate::home::timers::TimerConfig;
 use crate::listen::ListenConfig;
+use crate::listen::wake::WakeConfig;
 use crate::model::generate::ModelConfig;
 use crate::speech::VoiceConfig;
 
@@ -16,9 +19,6 @@ use crate::speech::VoiceConfig;
 const VARIABLE: &str = "HEARTH_CONFIG";
 /// Where a configuration is looked for after that, in this order; `~` is the user's home.
 const PLACES: [&str; 3] = ["config.toml", "~/.config/hearth/config.toml", "/etc/hearth/config.toml"];
-/// Where services of the machine keep their state.
-const SYSTEM_STATE: &str = "/var/lib";
-
 /// What is wrong with the configuration: correct it and start again.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -98,31 +98,89 @@ impl SpeechConfig {
     }
 }
 
+/// `[audio]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AudioConfig {
+    /// The microphone: name, id, or a part of one that no other has; the system's default if not set.
+    pub input: Option<String>,
+    /// The loudspeaker, in the same way.
+    pub output: Option<String>,
+}
+
+impl AudioConfig {
+    /// What the microphone needs to know of it.
+    pub fn capture(&self) -> CaptureConfig {
+        CaptureConfig { device: self.input.clone() }
+    }
+}
+
+/// `[wake]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WakeWordsConfig {
+    /// Folder of the graphs and of a head per word.
+    pub dir: PathBuf,
+    /// The words; with none only push-to-talk wakes it.
+    pub words: Vec<WakeConfig>,
+}
+
+impl Default for WakeWordsConfig {
+    fn default() -> Self {
+        let computer = WakeConfig { word: "computer".into(), threshold: 0.9 };
+        Self { dir: PathBuf::from("onnx/wake"), words: vec![computer] }
+    }
+}
+
+/// `[turn]`: how turns are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TurnConfig {
+    /// How long somebody may take to begin to speak after the wake word, in ms.
+    pub wait_ms: u32,
+    /// How long the microphone stays open after an answer, in ms; 0 closes it.
+    pub follow_up_ms: u32,
+    /// How long it stays open after a question, in ms.
+    pub question_ms: u32,
+    /// A key that is pressed for less was hit by mistake, in ms.
+    pub min_hold_ms: u32,
+    /// Does speech interrupt a reply? The wake word always does.
+    pub barge_in: bool,
+    /// After so long without a turn the conversation is forgotten, in s.
+    pub memory_s: u32,
+}
+
+impl Default for TurnConfig {
+    fn default() -> Self {
+        Self { wait_ms: 5000, follow_up_ms: 0, question_ms: 8000, min_hold_ms: 200, barge_in: true, memory_s: 300 }
+    }
+}
+
 /// `[state]`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateConfig {
-    /// Folder of what must outlive a restart. If not set: the service manager's for a service of the machine, or `hearth`
-    /// in `$XDG_STATE_HOME`, or in `~/.local/state`.
+    /// Where things are kept that outlive the daemon. If not set: systemd's folder for hearth, `$XDG_STATE_HOME/hearth`,
+    /// or `~/.local/state/hearth`.
     pub dir: Option<PathBuf>,
 }
 
 impl StateConfig {
-    /// The folder.
-    pub fn dir(&self) -> PathBuf {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        self.dir.clone().unwrap_or_else(|| {
-            // For a user's service systemd before 254 names a folder for settings, where no client would look.
-            let service = variable("STATE_DIRECTORY").filter(|dir| dir.starts_with(SYSTEM_STATE));
-            let home = || variable("HOME").map(|home| home.join(".local/state"));
-            let own = || variable("XDG_STATE_HOME").or_else(home).map(|dir| dir.join("hearth"));
-            service.or_else(own).unwrap_or_else(|| PathBuf::from(SYSTEM_STATE).join("hearth"))
+    /// The folder, whether or not it is there.
+    pub fn path(&self) -> PathBuf {
+        let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        // For a user's service systemd before 254 names a folder for settings, where no other program would look.
+        let service = folder("STATE_DIRECTORY").filter(|dir| dir.starts_with("/var/lib"));
+        self.dir.clone().unwrap_or_else(|| match (service, folder("XDG_STATE_HOME")) {
+            (Some(service), _) => service,
+            (None, Some(state)) => state.join("hearth"),
+            (None, None) => folder("HOME").unwrap_or_else(|| PathBuf::from("/")).join(".local/state/hearth"),
         })
     }
 
     /// The file of timers, alarms and reminders.
     pub fn timers(&self) -> PathBuf {
-        self.dir().join("timers.json")
+        self.path().join("timers.json")
     }
 }
 
@@ -137,8 +195,14 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     /// `[model]`.
     pub model: ModelConfig,
+    /// `[audio]`.
+    pub audio: AudioConfig,
+    /// `[wake]`.
+    pub wake: WakeWordsConfig,
     /// `[listen]`.
     pub listen: ListenConfig,
+    /// `[turn]`.
+    pub turn: TurnConfig,
     /// `[speech]`.
     pub speech: SpeechConfig,
     /// `[home]`.
@@ -147,6 +211,10 @@ pub struct Config {
     pub control: ControlConfig,
     /// `[state]`.
     pub state: StateConfig,
+    /// `[history]`.
+    pub history: HistoryConfig,
+    /// `[record]`.
+    pub record: RecordConfig,
     /// `[timers]`.
     pub timers: TimerConfig,
 }
@@ -166,9 +234,10 @@ impl Config {
         let mut config: Self = toml::from_str(&text).map_err(|e| fail(one_line(&e, &text)))?;
         let absolute = std::path::absolute(&path).map_err(|e| fail(e.to_string()))?;
         let dir = absolute.parent().unwrap_or(Path::new("/"));
-        let paths = [&mut config.runtime.onnxruntime, &mut config.model.dir, &mut config.speech.voice];
-        let optional =
-            config.speech.espeak_data.iter_mut().chain(&mut config.control.socket).chain(&mut config.state.dir);
+        let runtime = &mut config.runtime.onnxruntime;
+        let paths = [runtime, &mut config.model.dir, &mut config.speech.voice, &mut config.wake.dir];
+        let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
+        let optional = optional.chain(&mut config.state.dir);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
@@ -186,8 +255,20 @@ impl Config {
 
     /// Every value that is out of range.
     pub fn problems(&self) -> Vec<ConfigError> {
-        let (model, listen, speech, timers) = (&self.model, &self.listen, &self.speech, &self.timers);
-        let checks: [(&'static str, String, bool, &'static str); 13] = [
+        let (model, listen, speech, turn) = (&self.model, &self.listen, &self.speech, &self.turn);
+        let timers = &self.timers;
+        let wild = self.wake.words.iter().find(|word| !(0.0..=1.0).contains(&word.threshold));
+        let wild = wild.map(|word| format!("{} for {}", word.threshold, word.word));
+        let names = self.wake.words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>();
+        let named = names.iter().all(|name| !name.is_empty() && !name.contains(['/', '.']));
+        let checks: [(&'static str, String, bool, &'static str); 20] = [
+            ("wake.words.threshold", wild.clone().unwrap_or_default(), wild.is_none(), "0 to 1"),
+            ("wake.words.word", names.join(", "), named, "words"),
+            ("history.turns", self.history.turns.to_string(), self.history.turns <= 10_000, "0 to 10000"),
+            ("turn.wait_ms", turn.wait_ms.to_string(), (500..=30_000).contains(&turn.wait_ms), "500 to 30000"),
+            ("turn.follow_up_ms", turn.follow_up_ms.to_string(), turn.follow_up_ms <= 30_000, "0 to 30000"),
+            ("turn.question_ms", turn.question_ms.to_string(), turn.question_ms <= 30_000, "0 to 30000"),
+            ("turn.min_hold_ms", turn.min_hold_ms.to_string(), turn.min_hold_ms <= 2000, "0 to 2000"),
             ("model.threads", model.threads.to_string(), (1..=256).contains(&model.threads), "1 to 256"),
             ("model.max_tokens", model.max_tokens.to_string(), (8..=4096).contains(&model.max_tokens), "8 to 4096"),
             (

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub use crate::conversation::State;
 pub use server::{Publisher, Server};
 
 /// The longest line that is read, in bytes: a spoken text has at most a few hundred.
@@ -96,29 +97,6 @@ pub enum ControlError {
         /// An exit code, where it gave one.
         code: Option<u8>,
     },
-}
-
-/// What the daemon is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Models are being loaded; nothing is heard yet.
-    #[default]
-    Loading,
-    /// Waits for the wake word or the key.
-    Idle,
-    /// Hears a command.
-    Listening,
-    /// Decodes the answer.
-    Thinking,
-    /// Carries out a call.
-    Acting,
-    /// Speaks.
-    Speaking,
-    /// The microphone is off.
-    Muted,
-    /// Cannot work; `missing` says why.
-    Error,
 }
 
 /// Something that the daemon waits for, such as a device.

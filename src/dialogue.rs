@@ -3,7 +3,7 @@
 //! Plain data only: no I/O, no clock, no thread. `model` produces [`ReplyEvent`]s, `home` produces [`ToolResult`]s,
 //! and neither knows the other.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Arguments of a call: parameter name to value.
@@ -76,7 +76,7 @@ pub fn is_word(name: &str) -> bool {
 }
 
 /// A call that the model made. Its shape is sound; whether the tool exists and the arguments fit is for the home to say.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Name of the tool.
     pub name: String,
@@ -85,7 +85,7 @@ pub struct ToolCall {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The backend confirmed the new state.
@@ -99,7 +99,7 @@ pub enum Outcome {
 }
 
 /// What the home answered to one call.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolResult {
     /// Name of the tool.
     pub name: String,

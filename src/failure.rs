@@ -10,6 +10,8 @@ pub const BAD_DATA: u8 = 65;
 pub const UNREADABLE: u8 = 66;
 /// Exit code: model, voice, runtime or device missing.
 pub const UNAVAILABLE: u8 = 69;
+/// Exit code: a thread of the daemon ended by itself.
+pub const LOST_THREAD: u8 = 71;
 /// Exit code: a failure inside.
 pub const INTERNAL: u8 = 70;
 /// Exit code: a file that cannot be written.

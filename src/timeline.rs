@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Milliseconds of a duration.
 pub fn ms(duration: Duration) -> f64 {
@@ -18,7 +18,8 @@ pub fn timed<T>(total_ms: &mut f64, work: impl FnOnce() -> T) -> T {
 }
 
 /// One record per turn. Times in milliseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Timeline {
     /// Length of what was heard.
     pub speech_ms: f64,

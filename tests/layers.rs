@@ -58,7 +58,7 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("rubato::", &["audio/resample.rs"]),
         ("symphonia::", &["audio/wav.rs", "audio/wav"]),
         ("tracing_subscriber::", &["telemetry.rs"]),
-        ("tokio::", &["home", "control.rs", "control"]),
+        ("tokio::", &["home", "control.rs", "control", "daemon.rs", "daemon"]),
         ("sd_notify::", &["service.rs"]),
         ("jiff::", &["home"]),
         ("rustix::", &["home/timers.rs"]),

@@ -3,7 +3,7 @@
 //! Owns the output stream, which stays open between clips so that a device does not fall asleep and swallow the start
 //! of a reply (field note C12), and is opened again when the device was lost. One permanent source feeds it out of a
 //! ring: what it emits, silence too, goes into a second ring for the echo canceller ([`RenderTap`]). [`Play::play`] and
-//! [`Speaker::play_until`] block, so they run on the thread that speaks; samples are finished before they reach the
+//! [`Play::play_until`] block, so they run on the thread that speaks; samples are finished before they reach the
 //! device's own thread, which neither locks nor allocates here. Decides nothing and makes no sound of its own.
 
 use std::sync::Arc;
@@ -44,11 +44,25 @@ const ASK: Duration = Duration::from_secs(1);
 
 /// Plays clips one after another.
 pub trait Play {
-    /// Plays a clip and returns when it has been heard to its end; a clip without samples is over at once.
+    /// Plays a clip until it has been heard to its end or `stop` says so; a clip without samples is over at once.
     ///
     /// # Errors
     /// [`PlayError`].
-    fn play(&mut self, clip: &Clip) -> Result<(), PlayError>;
+    fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError>;
+
+    /// Plays a clip to its end.
+    ///
+    /// # Errors
+    /// [`PlayError`].
+    fn play(&mut self, clip: &Clip) -> Result<(), PlayError> {
+        self.play_until(clip, &|| false).map(|_| ())
+    }
+
+    /// Worth calling now and then while nothing plays, so that a device that comes back is ready before it is needed.
+    ///
+    /// # Errors
+    /// [`PlayError`] while there is no device.
+    fn ready(&mut self) -> Result<(), PlayError>;
 }
 
 /// How playing ended.
@@ -150,29 +164,6 @@ impl Speaker {
         self.open.as_ref().map(|open| open.device.as_str())
     }
 
-    /// Opens the device unless it is open and still the wanted one. Worth calling now and then while nothing plays, so
-    /// that a device that comes back is ready before it is needed.
-    ///
-    /// # Errors
-    /// [`PlayError::NoDevice`] and [`PlayError::Unavailable`].
-    pub fn ready(&mut self) -> Result<(), PlayError> {
-        if let Some(open) = &mut self.open {
-            let failed = open.shared.failed.load(Ordering::Acquire);
-            let mut current = Some(true);
-            if !failed && open.asked.elapsed() > ASK {
-                open.asked = Instant::now();
-                current = self.host.is_current(self.wanted.as_deref(), &open.id, Direction::Output);
-            }
-            if !failed && current != Some(false) {
-                return Ok(());
-            }
-            tracing::warn!(device = open.device, "output closed: it has failed, or is not the wanted one any more");
-            self.open = None;
-        }
-        self.open = Some(self.reopen()?);
-        Ok(())
-    }
-
     /// What the device is given from now on, for an echo canceller. A later call takes it away from the earlier one.
     pub fn take_render_tap(&mut self) -> RenderTap {
         // As many devices may be opened while nobody reads.
@@ -181,24 +172,6 @@ impl Speaker {
         // The source got its ring when it was made: the stream has to be made anew.
         self.open = None;
         RenderTap { ends, end: None }
-    }
-
-    /// Plays a clip until its end or until `stop` says so, which is asked every 5 ms. A stopped clip is faded out
-    /// within 10 ms, and what the device has already taken (20 to 40 ms) is still heard.
-    ///
-    /// # Errors
-    /// [`PlayError`]. After [`PlayError::Lost`] the next call opens the device again.
-    pub fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
-        if clip.samples.is_empty() {
-            return Ok(Played::Whole);
-        }
-        self.ready()?;
-        let open = self.open.as_mut().expect("it is ready");
-        let played = open.play(clip, stop);
-        if played.is_err() {
-            self.open = None;
-        }
-        played
     }
 
     fn reopen(&mut self) -> Result<Open, PlayError> {
@@ -258,8 +231,39 @@ impl Speaker {
 }
 
 impl Play for Speaker {
-    fn play(&mut self, clip: &Clip) -> Result<(), PlayError> {
-        self.play_until(clip, &|| false).map(|_| ())
+    /// Plays a clip until its end or until `stop` says so, which is asked every 5 ms. A stopped clip is faded out
+    /// within 10 ms, and what the device has already taken (20 to 40 ms) is still heard.
+    /// After [`PlayError::Lost`] the next call opens the device again.
+    fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
+        if clip.samples.is_empty() {
+            return Ok(Played::Whole);
+        }
+        self.ready()?;
+        let open = self.open.as_mut().expect("it is ready");
+        let played = open.play(clip, stop);
+        if played.is_err() {
+            self.open = None;
+        }
+        played
+    }
+
+    /// Opens the device unless it is open and still the wanted one.
+    fn ready(&mut self) -> Result<(), PlayError> {
+        if let Some(open) = &mut self.open {
+            let failed = open.shared.failed.load(Ordering::Acquire);
+            let mut current = Some(true);
+            if !failed && open.asked.elapsed() > ASK {
+                open.asked = Instant::now();
+                current = self.host.is_current(self.wanted.as_deref(), &open.id, Direction::Output);
+            }
+            if !failed && current != Some(false) {
+                return Ok(());
+            }
+            tracing::warn!(device = open.device, "output closed: it has failed, or is not the wanted one any more");
+            self.open = None;
+        }
+        self.open = Some(self.reopen()?);
+        Ok(())
     }
 }
 

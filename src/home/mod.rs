@@ -7,6 +7,7 @@
 //! Every call ends in a [`ToolResult`] with a sentence that may be spoken. A tool never sees a name or an argument that
 //! its declaration does not allow, and no call outlasts the registry's deadline.
 
+pub mod device;
 pub mod phrase;
 pub mod resolve;
 pub mod schema;

@@ -3,20 +3,7 @@
 //! Pure: plain data in, plain data out. Never acts and never guesses between two devices: what is not clear comes back
 //! as [`Found::Ambiguous`] with the candidates, for a question (field notes, S14).
 
-/// A device as far as finding it goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// The backend's own name for it, for example `light.kitchen`.
-    pub id: String,
-    /// What people call it, without an article.
-    pub name: String,
-    /// What else people call it.
-    pub aliases: Vec<String>,
-    /// Room, or a place in one.
-    pub room: String,
-    /// What it is, in the singular: `light`, `lamp`, `fan`.
-    pub kind: String,
-}
+use super::device::Device;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +22,20 @@ pub enum Found<'a> {
 
 /// Kinds that "light" and "lights" may stand for.
 pub const LIGHTING: [&str; 2] = ["light", "lamp"];
+
+/// A word for a kind, and the kind that it may mean where there is none of the first.
+const STAND_INS: [(&str, &str); 8] = [
+    ("light", "lamp"),
+    ("door", "lock"),
+    ("lock", "door"),
+    ("plug", "switch"),
+    ("heater", "thermostat"),
+    ("thermostat", "heater"),
+    ("air conditioner", "thermostat"),
+    ("radio", "speaker"),
+];
+/// Kinds whose word is a plural although each is one device: several in one room are meant together.
+const PAIRS: [&str; 3] = ["blinds", "curtains", "shutters"];
 
 /// Most parts of a "name, alias, alias" string that are looked at.
 const MAX_PARTS: usize = 8;
@@ -82,7 +83,7 @@ pub fn by_place<'a>(devices: &'a [Device], kind: &str, room: Option<&str>, here:
         None => devices.iter().collect(),
         Some(wanted) => match room_named(devices, wanted) {
             None => return Found::NoRoom,
-            Some(room) => devices.iter().filter(|device| device.room == room).collect(),
+            Some(room) => devices.iter().filter(|device| is_in(device, room)).collect(),
         },
     };
     if let Some(kinds) = plural(devices, &kind) {
@@ -99,22 +100,33 @@ pub fn by_place<'a>(devices: &'a [Device], kind: &str, room: Option<&str>, here:
         && hits.len() > 1
         && let Some(here) = here.and_then(|here| room_named(devices, here))
     {
-        let local: Vec<&Device> = devices.iter().filter(|device| device.room == here).collect();
+        let local: Vec<&Device> = devices.iter().filter(|device| is_in(device, here)).collect();
         let local = of_kind(&local, &kind);
         if !local.is_empty() {
             hits = local;
         }
     }
+    if hits.len() > 1 && PAIRS.contains(&kind.as_str()) && hits.iter().all(|hit| hit.room == hits[0].room) {
+        return Found::All(hits);
+    }
     if hits.is_empty() { Found::Nothing(alternatives(devices, &in_room, &kind, room)) } else { one_of(hits) }
 }
 
-/// Devices of a kind; "light" may mean a lamp where there is no light.
+/// Devices of a kind, or where there are none of it, of the kind that people may mean by it.
 fn of_kind<'a>(devices: &[&'a Device], kind: &str) -> Vec<&'a Device> {
     let of = |kind: &str| -> Vec<&'a Device> {
         devices.iter().copied().filter(|device| fold(&device.kind) == kind).collect()
     };
     let hits = of(kind);
-    if hits.is_empty() && kind == "light" { of("lamp") } else { hits }
+    if !hits.is_empty() {
+        return hits;
+    }
+    STAND_INS
+        .iter()
+        .filter(|(meant, _)| *meant == kind)
+        .map(|(_, other)| of(other))
+        .find(|hits| !hits.is_empty())
+        .unwrap_or_default()
 }
 
 /// The kinds that a plural stands for, `None` for a singular.
@@ -134,21 +146,29 @@ fn alternatives<'a>(devices: &'a [Device], in_room: &[&'a Device], kind: &str, r
     }
 }
 
-/// The room's own spelling: the same words, or the only room that is spelled nearly so.
+/// The place's own spelling: the same words, or the only place that is spelled nearly so. A room goes before what else
+/// places are called.
 #[must_use]
 pub fn room_named<'a>(devices: &'a [Device], wanted: &str) -> Option<&'a str> {
     let wanted = fold(wanted);
-    if let Some(device) = devices.iter().find(|device| fold(&device.room) == wanted) {
-        return Some(&device.room);
+    let rooms = || devices.iter().filter_map(|device| device.room.as_deref());
+    let others = || devices.iter().flat_map(|device| &device.places).map(String::as_str);
+    if let Some(room) = rooms().chain(others()).find(|place| fold(place) == wanted) {
+        return Some(room);
     }
-    let mut close: Vec<&str> =
-        devices.iter().map(|device| device.room.as_str()).filter(|room| is_close(&fold(room), &wanted)).collect();
+    let mut close: Vec<&str> = rooms().chain(others()).filter(|place| is_close(&fold(place), &wanted)).collect();
     close.sort_unstable();
     close.dedup();
     match close.as_slice() {
         [room] => Some(room),
         _ => None,
     }
+}
+
+/// Is the device in this place, spelled as [`room_named`] gives it?
+#[must_use]
+pub fn is_in(device: &Device, place: &str) -> bool {
+    device.room.iter().chain(&device.places).any(|own| own == place)
 }
 
 fn one_of(mut hits: Vec<&Device>) -> Found<'_> {
@@ -244,7 +264,8 @@ mod tests {
             id: id.to_owned(),
             name: name.to_owned(),
             aliases: aliases.iter().map(|&alias| alias.to_owned()).collect(),
-            room: room.to_owned(),
+            room: (!room.is_empty()).then(|| room.to_owned()),
+            places: Vec::new(),
             kind: kind.to_owned(),
         }
     }
@@ -328,6 +349,30 @@ mod tests {
         check("fans", Some("kitchen"), None, "none k");
         check("heater", None, None, "none");
         check("light", Some("garage"), Some("kitchen"), "no room");
+    }
+
+    #[test]
+    fn rooms_have_other_names_and_some_devices_no_room() {
+        let up = |device: Device| Device { places: vec!["upstairs".to_owned(), "boudoir".to_owned()], ..device };
+        let devices = [
+            up(device("b", "bedroom light", &[], "bedroom", "light")),
+            up(device("n", "nursery light", &[], "nursery", "light")),
+            device("k", "kitchen light", &[], "kitchen", "light"),
+            device("v", "dusty", &[], "", "vacuum"),
+            device("l", "left blinds", &[], "kitchen", "blinds"),
+            device("r", "right blinds", &[], "kitchen", "blinds"),
+            device("d", "front door", &[], "hallway", "lock"),
+        ];
+        let check = |kind: &str, room: Option<&str>, here: Option<&str>, expected: &str| {
+            assert_eq!(shown(&by_place(&devices, kind, room, here)), expected, "{kind} {room:?} {here:?}");
+        };
+        check("lights", Some("upstairs"), None, "all b n");
+        check("light", Some("Boudoir"), None, "which b n");
+        check("vacuum", None, Some("kitchen"), "v");
+        check("vacuum", Some("kitchen"), None, "none k l r");
+        check("blinds", None, Some("bedroom"), "all l r");
+        check("door", None, None, "d");
+        check("door", Some("hallway"), None, "d");
     }
 
     #[test]

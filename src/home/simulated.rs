@@ -4,6 +4,8 @@
 //! holds *after* the call. Tools are declared by a `tools.json`; this file carries them out by name and knows the keys
 //! `kind`, `room` and `percent`, and `name`, which a declaration may have instead of `kind` and `room`, or beside them.
 
+mod things;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,8 +13,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::device::{Device, Fault, Order, State};
 use super::phrase::{at, list, sentence, thing};
-use super::resolve::{Device, Found, LIGHTING, by_name, by_place, room_named};
+use super::resolve::{Found, LIGHTING, by_name, by_place, room_named};
 use super::timers::{Clock, SharedTimers, TimerState};
 use super::{Answer, DEADLINE_S, HomeError, Registry, Tool, asked, failed, refused, result};
 use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
@@ -31,6 +34,54 @@ pub struct SimulatedConfig {
     pub here: Option<String>,
     /// Ids of devices (`light.living_room`) that never answer, to see what a fault sounds like.
     pub unreachable: Vec<String>,
+}
+
+/// The simulated home as a backend: a handle, clones of which show the same home.
+#[derive(Debug, Clone)]
+pub struct Simulated(Arc<Mutex<Things>>);
+
+/// The devices and their states, in the same order.
+#[derive(Debug)]
+struct Things {
+    devices: Vec<Device>,
+    states: Vec<State>,
+    unreachable: BTreeSet<String>,
+}
+
+impl Simulated {
+    /// All devices.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Device> {
+        self.lock().devices.clone()
+    }
+
+    /// How a device is.
+    #[must_use]
+    pub fn state(&self, id: &str) -> Option<State> {
+        let things = self.lock();
+        let index = things.devices.iter().position(|device| device.id == id)?;
+        Some(things.states[index].clone())
+    }
+
+    /// Carries out an order, at once.
+    ///
+    /// # Errors
+    /// [`Fault::Unreachable`] for one of the devices that never answer, [`Fault::Refused`] for what such a thing cannot.
+    pub fn apply(&self, id: &str, order: &Order) -> Result<State, Fault> {
+        let mut things = self.lock();
+        let index = things.devices.iter().position(|device| device.id == id);
+        let Some(index) = index.filter(|_| !things.unreachable.contains(id)) else {
+            return Err(Fault::Unreachable(id.to_owned()));
+        };
+        let state = things::changed(&things.devices[index].kind, &things.states[index], order)?;
+        things.states[index] = state.clone();
+        Ok(state)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Things> {
+        // States are replaced whole: what a panic left behind is sound.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a device is set to.
@@ -96,7 +147,8 @@ impl House {
                 let id = format!("{kind}.{room}").to_lowercase().replace(' ', "_");
                 let name = thing(room, kind);
                 let aliases = vec![format!("{room} {kind}")];
-                devices.push(Device { id, name, aliases, room: room.clone(), kind: kind.to_lowercase() });
+                let (kind, places) = (kind.to_lowercase(), Vec::new());
+                devices.push(Device { id, name, aliases, room: Some(room.clone()), places, kind });
             }
         }
         let ids: BTreeSet<&String> = devices.iter().map(|device| &device.id).collect();
@@ -238,7 +290,9 @@ impl Subject {
     fn all(devices: &[&Device], kind: &str, in_room: bool) -> Self {
         match devices {
             [device] => Self::one(device),
-            [device, ..] if in_room => Self { text: format!("the {}", thing(&device.room, kind)), several: true },
+            [device, ..] if in_room => {
+                Self { text: format!("the {}", thing(device.room.as_deref().unwrap_or_default(), kind)), several: true }
+            }
             _ => Self { text: format!("all {kind}"), several: true },
         }
     }

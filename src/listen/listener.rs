@@ -12,7 +12,7 @@ use super::ListenConfig;
 use super::echo::EchoCanceller;
 use super::segment::{self, Frame, SegmentEvent, Segmenter};
 use super::vad::{FRAME, Vad};
-use super::wake::Spot;
+use super::wake::{Spot, WakeConfig};
 use crate::onnx::OnnxError;
 
 /// Sound kept for pre-rolls: 3.2 s, the onset's window, a late command and the wake word included.
@@ -107,6 +107,8 @@ pub enum ListenCommand {
     Mute(bool),
     /// Tell the level, for a meter, or stop telling.
     Meter(bool),
+    /// Cut utterances and hear wake words in another way, from the next one on.
+    Configure(ListenConfig, Vec<WakeConfig>),
     /// End the thread.
     Shutdown,
 }
@@ -235,6 +237,12 @@ impl Listener {
             }
             ListenCommand::Mute(muted) => self.mute(muted),
             ListenCommand::Meter(on) => self.meter = on.then_some((0, 0.0)),
+            ListenCommand::Configure(config, words) => {
+                self.config = config;
+                if let Some(spotter) = &mut self.spotter {
+                    spotter.set_thresholds(&words);
+                }
+            }
             ListenCommand::Shutdown => {}
         }
         events

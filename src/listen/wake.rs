@@ -66,6 +66,8 @@ pub trait Spot: Send {
     /// A reply with these words begins to play (none: it ended). Meanwhile a wake word needs more, and one that the
     /// reply itself says does not count.
     fn replying(&mut self, words: Option<&str>);
+    /// Other thresholds, by word; words that are not loaded are passed over.
+    fn set_thresholds(&mut self, words: &[WakeConfig]);
     /// Forgets all that was heard.
     fn reset(&mut self);
 }
@@ -138,15 +140,6 @@ impl WakeWords {
     /// The latest score of each word, for a meter.
     pub fn scores(&self) -> impl Iterator<Item = (&str, f32)> {
         self.heads.iter().map(|head| (head.word.as_str(), head.score))
-    }
-
-    /// Other thresholds, by word; words that are not loaded are passed over.
-    pub fn set_thresholds(&mut self, words: &[WakeConfig]) {
-        for head in &mut self.heads {
-            if let Some(config) = words.iter().find(|config| config.word == head.word) {
-                head.threshold = config.threshold;
-            }
-        }
     }
 
     fn chunk(&mut self) -> Result<Option<Woken>, OnnxError> {
@@ -263,6 +256,14 @@ impl Spot for WakeWords {
         let words = words.unwrap_or_default().to_lowercase();
         for head in &mut self.heads {
             head.said_by_reply = words.contains(&head.word.to_lowercase());
+        }
+    }
+
+    fn set_thresholds(&mut self, words: &[WakeConfig]) {
+        for head in &mut self.heads {
+            if let Some(config) = words.iter().find(|config| config.word == head.word) {
+                head.threshold = config.threshold;
+            }
         }
     }
 

@@ -177,12 +177,6 @@ impl Gemma {
         self.turn.as_ref().map(|turn| turn.id)
     }
 
-    /// Times of the turn in progress, or of the last one.
-    pub fn timeline(&self) -> Timeline {
-        let HearingTimes { features_ms, encode_ms } = self.hearing.times;
-        Timeline { features_ms, encode_ms, ..self.timeline.clone() }
-    }
-
     fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
         let declared = self.folder.manifest.declares_tools;
         let (system, tools) = if declared { (self.config.system.as_str(), tools) } else { ("", &[][..]) };
@@ -346,6 +340,11 @@ impl Gemma {
 }
 
 impl Respond for Gemma {
+    fn timeline(&self) -> Timeline {
+        let HearingTimes { features_ms, encode_ms } = self.hearing.times;
+        Timeline { features_ms, encode_ms, ..self.timeline.clone() }
+    }
+
     fn begin(&mut self, turn: TurnId, start: Start) -> Result<(), ModelError> {
         self.turn = None;
         let fits = self.settled_rows + self.turn_rows() <= self.folder.manifest.max_context;

@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::dialogue::{ReplyEvent, ToolResult, TurnId};
 use crate::onnx::OnnxError;
+use crate::timeline::Timeline;
 
 pub use generate::Gemma;
 
@@ -157,6 +158,9 @@ pub trait Respond {
     /// # Errors
     /// When the model fails or is interrupted.
     fn settle(&mut self, results: &[ToolResult], said: &str) -> Result<(), ModelError>;
+
+    /// Where the time of the turn in progress went, or of the last one.
+    fn timeline(&self) -> Timeline;
 
     /// Ends the turn and forgets it.
     ///

@@ -39,6 +39,7 @@ impl Spot for At {
         Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9 }))
     }
     fn replying(&mut self, _: Option<&str>) {}
+    fn set_thresholds(&mut self, _: &[WakeConfig]) {}
     fn reset(&mut self) {}
 }
 

@@ -1,0 +1,516 @@
+//! The live conversation as a pure state machine: what the threads report goes in, what they are to do comes out.
+//! No I/O, no clock, no thread. One turn of it is an [`Assistant`]; this file decides when a turn begins, when it is
+//! heard out, what interrupts it, and what comes after it.
+//!
+//! ```text
+//! idle -> wake or key -> hearing -> thinking -> acting -> speaking -> (follow-up) -> idle
+//! ```
+//!
+//! Everything carries the number of its turn. What arrives for a past turn is dropped in [`Conversation::handle`], in one
+//! place, so that barge-in, cancel and mute are the same thing: the turn is over.
+
+use serde::Serialize;
+
+use crate::assistant::{Assistant, Command, Event};
+use crate::dialogue::{Outcome, ReplyEvent, ToolCall, ToolResult, TurnId};
+use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
+use crate::model::Start;
+
+/// Where the conversation stands, as everyone may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Models are being loaded; nothing is heard yet.
+    #[default]
+    Loading,
+    /// Waits for the wake word or the key.
+    Idle,
+    /// Hears a command.
+    Listening,
+    /// Decodes the answer.
+    Thinking,
+    /// A call is being carried out.
+    Acting,
+    /// Speaks.
+    Speaking,
+    /// The microphone is off.
+    Muted,
+    /// Cannot work; what is missing says why.
+    Error,
+}
+
+/// A short sound of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earcon {
+    /// Speak now.
+    Listening,
+    /// Nothing was said, or nothing came of it.
+    Sorry,
+    /// The microphone is off from now on.
+    Muted,
+    /// The microphone is on again.
+    Unmuted,
+}
+
+/// What the key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// Pressed.
+    Down,
+    /// Released.
+    Up,
+    /// Pressed if up, released if down.
+    Toggle,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// From the listen thread.
+    Heard(ListenEvent),
+    /// The push-to-talk key.
+    Key(Key),
+    /// The model wrote something.
+    Reply(TurnId, ReplyEvent),
+    /// The model failed.
+    Failed(TurnId),
+    /// A call came back.
+    Done(TurnId, ToolResult),
+    /// All that was to be said in this turn has been heard.
+    Spoken(TurnId),
+    /// Stop whatever goes on.
+    Cancel,
+    /// Microphone off or on.
+    Mute(bool),
+    /// A command as text.
+    Ask(String),
+    /// The text of [`Output::Voice`] as 16 kHz samples.
+    Voiced(TurnId, Vec<f32>),
+    /// A sentence to speak, for instance that a timer rings.
+    Announce(String),
+    /// What was said before is no longer part of the conversation.
+    Forget,
+    /// Other settings, from the next turn on.
+    Configure(TurnTaking),
+}
+
+/// Work for the model, in the order of its interface.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Job {
+    /// A turn begins.
+    Begin(Start),
+    /// Samples at 16 kHz.
+    Hear(Vec<f32>),
+    /// A turn as text.
+    Read(String),
+    /// The pause may be the end.
+    Draft,
+    /// It was not.
+    Resume,
+    /// It was.
+    Commit,
+    /// Results of the calls.
+    Answer(Vec<ToolResult>),
+    /// Remember the turn.
+    Settle {
+        /// Results of the last round.
+        results: Vec<ToolResult>,
+        /// All that was said.
+        said: String,
+    },
+    /// Forget the turn.
+    Cancel,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// For the inference thread.
+    Model(TurnId, Job),
+    /// For the listen thread.
+    Listen(ListenCommand),
+    /// For the home.
+    Call(TurnId, ToolCall),
+    /// Speak a whole sentence.
+    Say(TurnId, String),
+    /// Speak the model's own text as its sentences become complete.
+    Stream(TurnId, String),
+    /// Make sound of a text that the model cannot read: report [`Input::Voiced`].
+    Voice(TurnId, String),
+    /// Nothing more will be said in this turn: report [`Input::Spoken`] when all has been heard.
+    EndSpeech(TurnId),
+    /// Stop speaking at once: this turn is over.
+    Hush(TurnId),
+    /// Play a sound.
+    Play(Earcon),
+    /// Show the state.
+    Show(State),
+    /// Somebody called or pressed the key, and said nothing.
+    NothingSaid,
+}
+
+/// How turns are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnTaking {
+    /// May the model put results into words (manifest)?
+    pub phrases: bool,
+    /// Does it take a turn as text (manifest)?
+    pub reads_text: bool,
+    /// How long somebody may take to begin to speak, in ms.
+    pub wait_ms: u32,
+    /// How long the microphone stays open after an answer, in ms; 0 closes it unless the answer was a question.
+    pub follow_up_ms: u32,
+    /// The same after a question, in ms.
+    pub question_ms: u32,
+    /// Does speech interrupt a reply? The wake word always does.
+    pub barge_in: bool,
+    /// The longest command, in ms.
+    pub max_ms: u32,
+}
+
+/// The turn in progress.
+#[derive(Debug)]
+struct Turn {
+    id: TurnId,
+    assistant: Assistant,
+    drafted: bool,
+    /// Everything is decided; what is left is to be heard.
+    settled: bool,
+    /// The home asked back.
+    asked: bool,
+    /// Nobody called: silence is no failure.
+    unasked: bool,
+    /// What is said, for the ears: it may name the wake word.
+    words: String,
+}
+
+/// Why the microphone opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// Somebody called.
+    Called,
+    /// The key is held.
+    Held,
+    /// The key was tapped: silence ends the command.
+    Tapped,
+    /// Somebody spoke into a reply.
+    Interrupted,
+    /// A reply is over.
+    FollowUp,
+}
+
+/// The conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    config: TurnTaking,
+    state: State,
+    turns: u64,
+    turn: Option<Turn>,
+    key_down: bool,
+    /// The next turn knows nothing of those before.
+    fresh: bool,
+    /// Announcements that wait for the turn to end. Bounded by [`Self::MAX_WAITING`]; the oldest is dropped.
+    waiting: Vec<String>,
+}
+
+impl Conversation {
+    const MAX_WAITING: usize = 16;
+
+    /// A conversation that waits; its next turn has the number after `turns`.
+    pub fn new(config: TurnTaking, turns: u64) -> Self {
+        Self { config, state: State::Idle, turns, turn: None, key_down: false, fresh: false, waiting: Vec::new() }
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The turn in progress.
+    pub fn turn(&self) -> Option<TurnId> {
+        self.turn.as_ref().map(|turn| turn.id)
+    }
+
+    /// Takes what happened; gives what is to be done, in order.
+    pub fn handle(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        match input {
+            Input::Heard(event) => self.heard(event, &mut out),
+            Input::Key(key) => self.key(key, &mut out),
+            Input::Cancel => self.end(State::Idle, &mut out),
+            Input::Mute(mute) => self.mute(mute, &mut out),
+            Input::Ask(text) => self.ask(text, &mut out),
+            Input::Voiced(id, samples) => self.voiced(id, samples, &mut out),
+            Input::Announce(text) => self.announce(text, &mut out),
+            Input::Forget => self.fresh = true,
+            Input::Configure(config) => self.config = config,
+            Input::Reply(id, event) => self.turn_event(id, Event::Reply(event), &mut out),
+            Input::Failed(id) => self.turn_event(id, Event::ModelFailed, &mut out),
+            Input::Done(id, result) => {
+                if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) {
+                    turn.asked |= result.outcome == Outcome::Asked;
+                }
+                self.turn_event(id, Event::ToolDone(result), &mut out);
+            }
+            Input::Spoken(id) => self.spoken(id, &mut out),
+        }
+        out
+    }
+
+    fn show(&mut self, state: State, out: &mut Vec<Output>) {
+        if self.state != state {
+            self.state = state;
+            out.push(Output::Show(state));
+        }
+    }
+
+    /// Ends the turn in progress, whatever it does, and goes to `state`.
+    fn end(&mut self, state: State, out: &mut Vec<Output>) {
+        self.key_down = false;
+        if let Some(turn) = self.turn.take() {
+            out.push(Output::Hush(turn.id));
+            if !turn.settled {
+                out.push(Output::Model(turn.id, Job::Cancel));
+            }
+            if !turn.words.is_empty() {
+                out.push(Output::Listen(ListenCommand::Speaking(None)));
+            }
+            out.push(Output::Listen(ListenCommand::Disarm));
+        }
+        let state = if self.state == State::Muted { State::Muted } else { state };
+        self.show(state, out);
+    }
+
+    fn new_turn(&mut self, unasked: bool) -> TurnId {
+        self.turns += 1;
+        let id = TurnId(self.turns);
+        let assistant = Assistant::new(self.config.phrases);
+        let words = String::new();
+        self.turn = Some(Turn { id, assistant, drafted: false, settled: false, asked: false, unasked, words });
+        id
+    }
+
+    fn begin(&mut self) -> Job {
+        Job::Begin(if std::mem::take(&mut self.fresh) { Start::Fresh } else { Start::Continue })
+    }
+
+    /// A turn in which somebody is to speak.
+    fn listen(&mut self, opened: Opened, wait_ms: u32, out: &mut Vec<Output>) {
+        let unasked = matches!(opened, Opened::FollowUp | Opened::Interrupted);
+        let id = self.new_turn(unasked);
+        out.push(Output::Model(id, self.begin()));
+        if opened != Opened::Interrupted {
+            out.push(Output::Play(Earcon::Listening));
+        }
+        // What was said before a reply had drained is no answer to it.
+        let pre_roll = opened != Opened::FollowUp;
+        out.push(Output::Listen(ListenCommand::Arm { pre_roll, wait_ms, hold: opened == Opened::Held }));
+        self.show(State::Listening, out);
+    }
+
+    fn heard(&mut self, event: ListenEvent, out: &mut Vec<Output>) {
+        match event {
+            ListenEvent::Wake { .. } | ListenEvent::BargeIn if self.state == State::Muted => {}
+            // Also while a command is heard: who calls again begins anew (the listener has let go of it).
+            ListenEvent::Wake { .. } => {
+                self.end(State::Idle, out);
+                self.listen(Opened::Called, self.config.wait_ms, out);
+            }
+            // One that comes when the reply is over is late.
+            ListenEvent::BargeIn if self.state != State::Speaking || !self.config.barge_in => {}
+            ListenEvent::BargeIn => {
+                self.end(State::Idle, out);
+                self.listen(Opened::Interrupted, self.config.wait_ms, out);
+            }
+            ListenEvent::Audio(samples) => self.model(Job::Hear(samples), out),
+            ListenEvent::Pause => {
+                if let Some(turn) = self.hearing() {
+                    turn.drafted = true;
+                    self.model(Job::Draft, out);
+                }
+            }
+            ListenEvent::Resumed => {
+                if self.hearing().is_some_and(|turn| std::mem::take(&mut turn.drafted)) {
+                    self.model(Job::Resume, out);
+                }
+            }
+            ListenEvent::End(reason) => self.endpoint(reason, out),
+            _ => {}
+        }
+    }
+
+    fn hearing(&mut self) -> Option<&mut Turn> {
+        if self.state == State::Listening { self.turn.as_mut() } else { None }
+    }
+
+    fn model(&mut self, job: Job, out: &mut Vec<Output>) {
+        if let Some(turn) = self.hearing() {
+            let id = turn.id;
+            out.push(Output::Model(id, job));
+        }
+    }
+
+    fn endpoint(&mut self, reason: EndReason, out: &mut Vec<Output>) {
+        let Some(turn) = self.hearing() else { return };
+        let (id, drafted, unasked) = (turn.id, turn.drafted, turn.unasked);
+        self.key_down = false;
+        match reason {
+            EndReason::Nothing => {
+                out.push(Output::NothingSaid);
+                self.end(State::Idle, out);
+                if !unasked {
+                    out.push(Output::Play(Earcon::Sorry));
+                }
+                self.next(out);
+            }
+            EndReason::Silence | EndReason::Cap | EndReason::Released => {
+                if !drafted {
+                    out.push(Output::Model(id, Job::Draft));
+                }
+                out.push(Output::Model(id, Job::Commit));
+                self.show(State::Thinking, out);
+                if reason == EndReason::Cap {
+                    self.turn_event(id, Event::TooLong(f64::from(self.config.max_ms) / 1000.0), out);
+                }
+            }
+        }
+    }
+
+    fn key(&mut self, key: Key, out: &mut Vec<Output>) {
+        let down = match key {
+            Key::Down => true,
+            Key::Up => false,
+            Key::Toggle => !self.key_down,
+        };
+        match (down, self.key_down) {
+            (true, false) if self.state != State::Muted => {
+                self.end(State::Idle, out);
+                let opened = if key == Key::Down { Opened::Held } else { Opened::Tapped };
+                // While it is held only the cap ends the waiting.
+                let wait_ms = if opened == Opened::Held { self.config.max_ms } else { self.config.wait_ms };
+                self.listen(opened, wait_ms, out);
+                self.key_down = true;
+            }
+            (false, true) => {
+                self.key_down = false;
+                if self.state == State::Listening {
+                    out.push(Output::Listen(ListenCommand::Release));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn mute(&mut self, mute: bool, out: &mut Vec<Output>) {
+        if mute == (self.state == State::Muted) {
+            return;
+        }
+        self.end(State::Idle, out);
+        self.state = if mute { State::Muted } else { State::Idle };
+        let earcon = if mute { Earcon::Muted } else { Earcon::Unmuted };
+        out.extend([Output::Listen(ListenCommand::Mute(mute)), Output::Play(earcon), Output::Show(self.state)]);
+    }
+
+    fn ask(&mut self, text: String, out: &mut Vec<Output>) {
+        self.end(State::Idle, out);
+        let id = self.new_turn(false);
+        out.push(Output::Model(id, self.begin()));
+        if self.config.reads_text {
+            out.extend([Job::Read(text), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
+        } else {
+            out.push(Output::Voice(id, text));
+        }
+        self.show_busy(State::Thinking, out);
+    }
+
+    fn voiced(&mut self, id: TurnId, samples: Vec<f32>, out: &mut Vec<Output>) {
+        if self.turn.as_ref().is_some_and(|turn| turn.id == id) {
+            out.extend([Job::Hear(samples), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
+        }
+    }
+
+    /// Shows what goes on, unless the microphone is off: that is what has to be seen.
+    fn show_busy(&mut self, state: State, out: &mut Vec<Output>) {
+        if self.state != State::Muted {
+            self.show(state, out);
+        }
+    }
+
+    fn announce(&mut self, text: String, out: &mut Vec<Output>) {
+        if self.turn.is_some() {
+            if self.waiting.len() == Self::MAX_WAITING {
+                self.waiting.remove(0);
+            }
+            self.waiting.push(text);
+            return;
+        }
+        let id = self.new_turn(false);
+        if let Some(turn) = &mut self.turn {
+            turn.settled = true;
+        }
+        self.speak(Output::Say(id, text), out);
+        out.push(Output::EndSpeech(id));
+    }
+
+    /// What waited for the end of the turn.
+    fn next(&mut self, out: &mut Vec<Output>) {
+        if self.turn.is_none() && !self.waiting.is_empty() {
+            let text = self.waiting.remove(0);
+            self.announce(text, out);
+        }
+    }
+
+    /// Says something of the turn in progress, and tells the ears what.
+    fn speak(&mut self, line: Output, out: &mut Vec<Output>) {
+        if let (Some(turn), Output::Say(_, text) | Output::Stream(_, text)) = (&mut self.turn, &line) {
+            if !turn.words.is_empty() && matches!(line, Output::Say(..)) {
+                turn.words.push(' ');
+            }
+            turn.words.push_str(text);
+            out.push(Output::Listen(ListenCommand::Speaking(Some(turn.words.clone()))));
+        }
+        out.push(line);
+        self.show_busy(State::Speaking, out);
+    }
+
+    fn turn_event(&mut self, id: TurnId, event: Event, out: &mut Vec<Output>) {
+        // What belongs to a past turn is dropped here.
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id && !turn.settled) else { return };
+        for command in turn.assistant.handle(event) {
+            match command {
+                Command::Call(call) => {
+                    out.push(Output::Call(id, call));
+                    self.show_busy(State::Acting, out);
+                }
+                Command::Say(sentence) => self.speak(Output::Say(id, sentence), out),
+                Command::Stream(piece) => self.speak(Output::Stream(id, piece), out),
+                Command::Answer(results) => out.push(Output::Model(id, Job::Answer(results))),
+                Command::Settle { results, said } => {
+                    out.push(Output::EndSpeech(id));
+                    out.push(Output::Model(id, Job::Settle { results, said }));
+                    if let Some(turn) = &mut self.turn {
+                        turn.settled = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn spoken(&mut self, id: TurnId, out: &mut Vec<Output>) {
+        let Some(turn) = self.turn.take_if(|turn| turn.id == id && turn.settled) else { return };
+        let wait_ms = if turn.asked { self.config.question_ms } else { self.config.follow_up_ms };
+        if !turn.words.is_empty() {
+            out.push(Output::Listen(ListenCommand::Speaking(None)));
+        }
+        // The microphone opens only now that all has been heard (field notes, C14).
+        if self.waiting.is_empty() && self.state == State::Speaking && wait_ms > 0 {
+            self.listen(Opened::FollowUp, wait_ms, out);
+        } else {
+            self.show_busy(State::Idle, out);
+            self.next(out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

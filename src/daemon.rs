@@ -1,0 +1,544 @@
+//! The daemon in one readable place: configuration to threads to channels to the select loop to shutdown.
+//!
+//! Three threads do the work (`listen`, `infer`, `speak`, see [`start`]) and report over one bounded channel; the
+//! [`Conversation`] decides; this file translates between the two, carries out calls, answers the control socket, lets
+//! timers ring and tells systemd. It runs on the thread that called [`run`], in a current-thread runtime, and never blocks
+//! for more than a millisecond: threads are given work with `try_send`, and one whose queue is full is stuck and is treated
+//! as failed.
+
+mod start;
+mod turns;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::TrySendError;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::ask;
+use crate::config::{Config, ConfigError};
+use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
+use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
+use crate::dialogue::{ToolCall, ToolResult, TurnId};
+use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
+use crate::home::Registry;
+use crate::home::timers::SharedTimers;
+use crate::listen::listener::{DeviceState, ListenCommand, ListenEvent};
+use crate::mouth::{Hush, Line};
+use crate::onnx::{self, Interrupt};
+use crate::service::Service;
+use crate::{infer, mouth, terminal};
+
+use start::{Loaded, Notice, Threads};
+use turns::Turns;
+
+/// How often the daemon looks after itself, if systemd does not ask for more.
+const LOOK: Duration = Duration::from_secs(5);
+/// The time a load may take beyond the next look.
+const MORE: Duration = Duration::from_secs(30);
+/// All threads together may take so long to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Without a timer the loop wakes up for other things only.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// Runs until a signal ends it. The socket answers from the first moment, the microphone is heard once all is loaded.
+///
+/// # Errors
+/// When something that it cannot be without is missing (69), the socket is taken, or a thread ends by itself (71).
+pub fn run(read: impl Fn() -> Result<Config, ConfigError> + 'static) -> Result<(), Failure> {
+    let config = read()?;
+    onnx::init(&config.runtime.onnxruntime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(INTERNAL, format!("no runtime: {error}")))?;
+    LocalSet::new().block_on(&runtime, async {
+        let (mut daemon, mut inbox) = Daemon::start(config, Box::new(read))?;
+        let result = daemon.serve(&mut inbox).await;
+        daemon.stop(inbox);
+        result
+    })
+}
+
+/// Where everything that happens comes from.
+struct Inbox {
+    notices: Receiver<Notice>,
+    orders: Receiver<Order>,
+    calls: JoinSet<(TurnId, ToolCall, ToolResult)>,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Reads and checks the configuration.
+type Read = Box<dyn Fn() -> Result<Config, ConfigError>>;
+
+struct Daemon {
+    config: Config,
+    /// Reads the configuration again.
+    read: Read,
+    service: Service,
+    publisher: Publisher,
+    conversation: Conversation,
+    threads: Threads,
+    hush: Hush,
+    home: Rc<Registry>,
+    timers: SharedTimers,
+    /// To stop the model, once there is one.
+    stop_model: Option<Arc<Interrupt>>,
+    has_voice: bool,
+    phrases: bool,
+    reads_text: bool,
+    turns: Turns,
+    /// Who asked for the turn in progress, and waits for what comes of it.
+    asked: Option<(TurnId, oneshot::Sender<Value>)>,
+    key_down_at: Option<Instant>,
+    /// The last time that anything was said to the model.
+    last_turn: Instant,
+    /// Calls that are to be started.
+    to_call: Vec<(TurnId, ToolCall)>,
+}
+
+impl Daemon {
+    fn start(config: Config, read: Read) -> Result<(Self, Inbox), Failure> {
+        let service = Service::from_env();
+        let (publisher, orders) = Server::bind(&config.control)?.start();
+        let on = |kind| signal(kind).map_err(|error| Failure::new(INTERNAL, format!("no signals: {error}")));
+        let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+        let hangup = on(SignalKind::hangup())?;
+        let (home, timers) = ask::home_with_timers(&config)?;
+        let hush = Hush::default();
+        let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
+        let (turns, last) = Turns::open(&config);
+        let mut daemon = Self {
+            conversation: Conversation::new(turn_taking(&config, false, false), last),
+            config,
+            read,
+            service,
+            publisher,
+            threads,
+            hush,
+            home: Rc::new(home),
+            timers,
+            stop_model: None,
+            has_voice: false,
+            phrases: false,
+            reads_text: false,
+            turns,
+            asked: None,
+            key_down_at: None,
+            last_turn: Instant::now(),
+            to_call: Vec::new(),
+        };
+        terminal::notice("loading the model");
+        daemon.say(Line::Volume(daemon.config.speech.volume));
+        daemon.remember_mute();
+        Ok((daemon, Inbox { notices, orders, calls: JoinSet::new(), terminate, interrupt, hangup }))
+    }
+
+    /// A microphone that was switched off stays off.
+    fn remember_mute(&mut self) {
+        if self.mute_file().exists() {
+            let outputs = self.conversation.handle(Input::Mute(true));
+            let quiet = outputs.into_iter().filter(|output| !matches!(output, Output::Play(_)));
+            self.carry_out(quiet.collect());
+        }
+    }
+
+    async fn serve(&mut self, inbox: &mut Inbox) -> Result<(), Failure> {
+        let every = self.service.alive_every().unwrap_or(LOOK).min(LOOK);
+        let mut look = tokio::time::interval(every);
+        loop {
+            for (turn, call) in self.to_call.drain(..) {
+                let home = Rc::clone(&self.home);
+                inbox.calls.spawn_local(async move {
+                    let result = home.call(&call).await;
+                    (turn, call, result)
+                });
+            }
+            let ring_at = self.timers.next_due().unwrap_or_else(|| Instant::now() + FAR);
+            tokio::select! {
+                Some(notice) = inbox.notices.recv() => self.notice(notice)?,
+                Some(order) = inbox.orders.recv() => self.order(order),
+                Some(done) = inbox.calls.join_next(), if !inbox.calls.is_empty() => self.called(done),
+                () = tokio::time::sleep_until(ring_at.into()) => self.ring(),
+                _ = look.tick() => self.look(),
+                _ = inbox.hangup.recv() => drop(self.reload()),
+                _ = inbox.terminate.recv() => return Ok(()),
+                _ = inbox.interrupt.recv() => return Ok(()),
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.stop_model.is_some() && self.has_voice
+    }
+
+    fn notice(&mut self, notice: Notice) -> Result<(), Failure> {
+        match notice {
+            Notice::Loaded(loaded) => self.loaded(loaded),
+            Notice::HasVoice => {
+                self.has_voice = true;
+                self.ready();
+            }
+            Notice::Heard(event) => self.heard(event),
+            Notice::Model(infer::Report::Reply(turn, event)) => self.input(Input::Reply(turn, event)),
+            Notice::Model(infer::Report::Failed(turn)) => self.input(Input::Failed(turn)),
+            Notice::Model(infer::Report::Times(turn, timeline)) => self.turns.times(turn, timeline),
+            Notice::Mouth(mouth::Report::Began(turn)) => self.turns.began_to_speak(turn),
+            Notice::Mouth(mouth::Report::Spoken(turn)) => {
+                self.turns.close(turn);
+                self.input(Input::Spoken(turn));
+            }
+            Notice::Mouth(mouth::Report::Voiced(turn, samples)) => self.input(Input::Voiced(turn, samples)),
+            Notice::Mouth(mouth::Report::Output(missing)) => {
+                let name = self.config.audio.output.clone();
+                self.missing("loudspeaker", name, missing);
+            }
+            Notice::Failed(failure) => return Err(failure),
+            Notice::Ended(ended) => {
+                let fault = ended.fault.unwrap_or_else(|| "it ended by itself".into());
+                return Err(Failure::new(LOST_THREAD, format!("thread {}: {fault}", ended.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn loaded(&mut self, loaded: Loaded) {
+        (self.phrases, self.reads_text) = (loaded.phrases, loaded.reads_text);
+        self.stop_model = Some(loaded.interrupt);
+        let taking = turn_taking(&self.config, self.phrases, self.reads_text);
+        self.conversation.handle(Input::Configure(taking));
+        self.publisher.update(|public| {
+            public.details.insert("model".into(), loaded.name.into());
+        });
+        self.ready();
+    }
+
+    /// Says so to everyone, once model and voice are there.
+    fn ready(&mut self) {
+        if self.is_ready() {
+            self.show(self.conversation.state());
+            self.service.ready("listening");
+            tracing::info!("ready");
+            terminal::notice("ready");
+        }
+    }
+
+    fn heard(&mut self, event: ListenEvent) {
+        match &event {
+            ListenEvent::Device(state) => {
+                let missing = match state {
+                    DeviceState::Running(device) => {
+                        self.publisher.update(|public| {
+                            public.details.insert("microphone".into(), device.clone().into());
+                        });
+                        None
+                    }
+                    DeviceState::Missing(reason) => Some(reason.clone()),
+                };
+                let name = self.config.audio.input.clone();
+                self.missing("microphone", name, missing);
+            }
+            // Nothing can be answered yet.
+            _ if !self.is_ready() => return,
+            ListenEvent::Wake { word, score } => {
+                self.publisher.event("wake", &json!({"word": word, "score": score}));
+                self.turns.because(format!("{word} ({score:.2})"));
+            }
+            ListenEvent::BargeIn => self.turns.because("speech into a reply".into()),
+            ListenEvent::Audio(samples) => self.turns.sound(self.conversation.turn(), samples),
+            ListenEvent::End(reason) => {
+                self.turns.endpoint(self.conversation.turn(), *reason, self.config.listen.silence_ms);
+            }
+            _ => {}
+        }
+        self.input(Input::Heard(event));
+    }
+
+    fn called(&mut self, done: Result<(TurnId, ToolCall, ToolResult), tokio::task::JoinError>) {
+        match done {
+            Ok((turn, call, result)) => {
+                let line = json!({"tool": call.name, "outcome": result.outcome});
+                self.publisher.event("called", &line);
+                self.turns.called(turn, call, result.clone());
+                self.input(Input::Done(turn, result));
+            }
+            // The registry answers for every tool; what is left is a panic in one.
+            Err(error) => {
+                tracing::error!(%error, "a tool broke");
+                if let Some(turn) = self.conversation.turn() {
+                    self.input(Input::Failed(turn));
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let outputs = self.conversation.handle(input);
+        self.carry_out(outputs);
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut queue = VecDeque::from(outputs);
+        // Ends: a failed turn has no jobs, and each output makes at most one further input.
+        while let Some(output) = queue.pop_front() {
+            match output {
+                Output::Model(turn, job) => {
+                    if !self.job(turn, job) {
+                        queue.extend(self.conversation.handle(Input::Failed(turn)));
+                    }
+                }
+                Output::Listen(command) => self.ears(command),
+                Output::Call(turn, call) => {
+                    self.turns.calls(turn);
+                    self.to_call.push((turn, call));
+                }
+                Output::Say(turn, text) => self.say(Line::Say(turn, text)),
+                Output::Stream(turn, text) => self.say(Line::Stream(turn, text)),
+                Output::Voice(turn, text) => self.say(Line::Voice(turn, text)),
+                Output::EndSpeech(turn) => self.say(Line::End(turn)),
+                Output::Hush(turn) => self.hush.up_to(turn),
+                Output::Play(earcon) => self.say(Line::Play(earcon)),
+                Output::Show(state) => self.show(state),
+                Output::NothingSaid => {
+                    self.publisher.event("nothing_said", &json!({}));
+                    self.turns.nothing_said();
+                }
+            }
+        }
+    }
+
+    /// Gives the model work. False when it does not take any.
+    fn job(&mut self, turn: TurnId, job: Job) -> bool {
+        match &job {
+            Job::Begin(_) => {
+                self.turns.begin(turn);
+                self.last_turn = Instant::now();
+            }
+            Job::Settle { said, .. } => {
+                let record = self.turns.settled(turn, said);
+                self.answer(turn, json!({"said": said, "actions": record}));
+            }
+            Job::Cancel => {
+                self.turns.cancelled(turn);
+                self.answer(turn, control::refused("cancelled", None));
+            }
+            _ => {}
+        }
+        if let (Job::Begin(_) | Job::Cancel, Some(interrupt)) = (&job, &self.stop_model) {
+            interrupt.raise();
+        }
+        let taken = self.threads.jobs.try_send((turn, job));
+        taken.inspect_err(|error| stuck("infer", error)).is_ok()
+    }
+
+    fn answer(&mut self, turn: TurnId, answer: Value) {
+        if let Some((_, reply)) = self.asked.take_if(|(asked, _)| *asked == turn) {
+            // Whoever asked may be gone.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn say(&mut self, line: Line) {
+        let _ = self.threads.lines.try_send(line).inspect_err(|error| stuck("speak", error));
+    }
+
+    fn ears(&mut self, command: ListenCommand) {
+        let _ = self.threads.ears.try_send(command).inspect_err(|error| stuck("listen", error));
+    }
+
+    fn show(&mut self, state: State) {
+        let state = if self.is_ready() { state } else { State::Loading };
+        let muted = self.conversation.state() == State::Muted;
+        self.service.status(&format!("{state:?}").to_lowercase());
+        self.publisher.update(|public| (public.state, public.muted) = (state, muted));
+    }
+
+    fn missing(&mut self, what: &str, name: Option<String>, reason: Option<String>) {
+        let name = name.unwrap_or_else(|| "default".into());
+        self.publisher.update(|public| {
+            let since = public.missing.iter().find(|missing| missing.what == what).map(|m| m.since_unix_ms);
+            public.missing.retain(|missing| missing.what != what);
+            if let Some(reason) = reason {
+                let since_unix_ms = since.unwrap_or_else(turns::now_unix_ms);
+                public.missing.push(Missing { what: what.into(), name, reason, since_unix_ms });
+            }
+        });
+    }
+
+    fn order(&mut self, Order { request, reply }: Order) {
+        let loading = || control::refused("hearth is still loading", Some(UNAVAILABLE));
+        let answer = match request {
+            Request::Mute(mute) => self.mute(mute),
+            Request::Cancel => {
+                self.input(Input::Cancel);
+                control::done()
+            }
+            Request::Reload => match self.reload() {
+                Ok(restart) => json!({"restart_for": restart}),
+                Err(reason) => control::refused(reason, Some(CONFIG)),
+            },
+            _ if !self.is_ready() => loading(),
+            Request::Ptt(action) => self.key(action),
+            Request::Say(text) => {
+                self.input(Input::Announce(text));
+                control::done()
+            }
+            Request::Ask(text) => {
+                self.turns.because("text".into());
+                self.input(Input::Ask(text));
+                // Answered when the turn is over.
+                self.asked = self.conversation.turn().map(|turn| (turn, reply));
+                return;
+            }
+        };
+        let _ = reply.send(answer);
+    }
+
+    fn key(&mut self, action: PttAction) -> Value {
+        if self.conversation.state() == State::Muted && action != PttAction::Stop {
+            return control::refused("the microphone is off", None);
+        }
+        self.turns.because("the key".into());
+        match action {
+            PttAction::Start => {
+                self.key_down_at = Some(Instant::now());
+                self.input(Input::Key(Key::Down));
+            }
+            PttAction::Toggle => self.input(Input::Key(Key::Toggle)),
+            PttAction::Stop => {
+                let least = Duration::from_millis(self.config.turn.min_hold_ms.into());
+                let is_tap = self.key_down_at.take().is_some_and(|down| down.elapsed() < least);
+                self.input(if is_tap { Input::Cancel } else { Input::Key(Key::Up) });
+            }
+        }
+        control::done()
+    }
+
+    fn mute(&mut self, mute: bool) -> Value {
+        self.input(Input::Mute(mute));
+        let file = self.mute_file();
+        let kept = if mute {
+            std::fs::create_dir_all(self.config.state.path()).and_then(|()| std::fs::write(&file, "muted\n"))
+        } else if file.exists() {
+            std::fs::remove_file(&file)
+        } else {
+            Ok(())
+        };
+        match kept {
+            Ok(()) => control::done(),
+            Err(error) => {
+                tracing::warn!(%error, path = %file.display(), "muting will not outlive a restart");
+                json!({"ok": true, "warning": format!("this will not outlive a restart: {error}")})
+            }
+        }
+    }
+
+    fn mute_file(&self) -> PathBuf {
+        self.config.state.path().join("muted")
+    }
+
+    fn ring(&mut self) {
+        for timer in self.timers.due() {
+            self.input(Input::Announce(timer.rings()));
+        }
+    }
+
+    /// Every few seconds: systemd, the conversation's memory.
+    fn look(&mut self) {
+        if !self.is_ready() {
+            self.service.extend(LOOK + MORE);
+            self.service.alive();
+        } else if let Some(name) = self.threads.stuck() {
+            tracing::error!(name, "this thread has not moved for a while");
+        } else {
+            self.service.alive();
+        }
+        let memory = Duration::from_secs(self.config.turn.memory_s.into());
+        if self.conversation.turn().is_none() && self.last_turn.elapsed() > memory {
+            self.input(Input::Forget);
+        }
+    }
+
+    /// Reads the configuration again. What can change does; the names of sections that need a restart are given back.
+    fn reload(&mut self) -> Result<Vec<&'static str>, String> {
+        if self.is_ready() {
+            self.service.reloading();
+        }
+        let result = match (self.read)() {
+            Ok(new) => Ok(self.adopt(new)),
+            Err(error) => {
+                tracing::error!(%error, "the configuration stays as it was");
+                self.publisher.event("error", &json!({"error": error.to_string()}));
+                Err(error.to_string())
+            }
+        };
+        if self.is_ready() {
+            self.service.ready("listening");
+        }
+        result
+    }
+
+    fn adopt(&mut self, new: Config) -> Vec<&'static str> {
+        let old = &self.config;
+        let words = |config: &Config| config.wake.words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
+        let voices = |config: &Config| crate::config::SpeechConfig { volume: 1.0, ..config.speech.clone() };
+        let changed = [
+            ("runtime", new.runtime != old.runtime),
+            ("model", new.model != old.model),
+            ("audio", new.audio != old.audio),
+            ("wake", new.wake.dir != old.wake.dir || words(&new) != words(old)),
+            ("speech", voices(&new) != voices(old)),
+            ("control", new.control != old.control),
+            ("state", new.state != old.state),
+            ("home", new.home != old.home),
+        ];
+        let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+        self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.words.clone()));
+        self.say(Line::Volume(new.speech.volume));
+        self.turns.configure(&new);
+        let taking = turn_taking(&new, self.phrases, self.reads_text);
+        self.config = new;
+        self.input(Input::Configure(taking));
+        tracing::info!(?restart, "configuration read again");
+        restart
+    }
+
+    /// The only way out: everything is told to end, and what hangs is left behind.
+    fn stop(self, inbox: Inbox) {
+        self.service.stopping();
+        self.hush.up_to(TurnId(u64::MAX));
+        if let Some(interrupt) = &self.stop_model {
+            interrupt.raise();
+        }
+        // A thread that waits to report must find that nobody listens.
+        drop(inbox.notices);
+        for name in self.threads.end(Instant::now() + FAREWELL) {
+            tracing::warn!(name, "this thread did not end in time");
+        }
+    }
+}
+
+fn stuck<T>(name: &str, error: &TrySendError<T>) {
+    let is_full = matches!(error, TrySendError::Full(_));
+    tracing::error!(name, is_full, "a thread takes no more work");
+}
+
+fn turn_taking(config: &Config, phrases: bool, reads_text: bool) -> TurnTaking {
+    let turn = &config.turn;
+    TurnTaking {
+        phrases,
+        reads_text,
+        wait_ms: turn.wait_ms,
+        follow_up_ms: turn.follow_up_ms,
+        question_ms: turn.question_ms,
+        barge_in: turn.barge_in,
+        max_ms: config.listen.max_ms,
+    }
+}

@@ -1,0 +1,241 @@
+//! The three threads of the daemon: what each owns, how it is given work, how it ends.
+//!
+//! Each makes what it owns on itself, so that a model that loads for a minute keeps nobody waiting. All report over one
+//! bounded channel; of what they report only sound may be dropped when it is full, which is counted and logged.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver as StdReceiver, Sender as StdSender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{Receiver, Sender};
+
+use crate::audio::capture::{CaptureState, Microphone};
+use crate::audio::playback::{RenderTap, Speaker};
+use crate::config::{Config, SpeechConfig};
+use crate::conversation::Job;
+use crate::dialogue::{ToolSpec, TurnId};
+use crate::failure::{Failure, INTERNAL};
+use crate::infer;
+use crate::listen::listener::{self, DeviceState, Ear, ListenCommand, ListenEvent, Listener};
+use crate::listen::wake::{Spot, WakeWords};
+use crate::model::Gemma;
+use crate::mouth::{self, Hush, Line, Mouth};
+use crate::onnx::Interrupt;
+use crate::threads::{Ended, Pulse, join_until, spawn_named};
+use crate::{ask, speech};
+
+/// Reports that may wait for the daemon, which takes them at once: a second of a busy turn.
+const NOTICES: usize = 256;
+/// Jobs that may wait for the model: 80 ms of sound each, the longest command and more.
+const JOBS: usize = 1024;
+/// Sentences that may wait to be spoken, or commands to be heard.
+const LINES: usize = 64;
+
+/// What the threads report.
+pub(super) enum Notice {
+    /// The model is there.
+    Loaded(Loaded),
+    /// The voice is there.
+    HasVoice,
+    /// Something was heard.
+    Heard(ListenEvent),
+    /// From the model.
+    Model(infer::Report),
+    /// From the voice.
+    Mouth(mouth::Report),
+    /// Something that the daemon cannot be without could not be loaded.
+    Failed(Failure),
+    /// A thread ended.
+    Ended(Ended),
+}
+
+/// What there is to know of the model.
+pub(super) struct Loaded {
+    pub(super) name: String,
+    pub(super) phrases: bool,
+    pub(super) reads_text: bool,
+    pub(super) interrupt: Arc<Interrupt>,
+}
+
+/// The daemon's ends of the threads.
+pub(super) struct Threads {
+    pub(super) jobs: SyncSender<(TurnId, Job)>,
+    pub(super) lines: SyncSender<Line>,
+    pub(super) ears: SyncSender<ListenCommand>,
+    handles: Vec<(&'static str, JoinHandle<()>, Pulse, u64)>,
+    /// How often in a row one of them had not moved.
+    still: u32,
+}
+
+impl Threads {
+    /// A thread that has not moved since this was last asked, and not the time before: a long prefill takes a while.
+    pub(super) fn stuck(&mut self) -> Option<&'static str> {
+        let mut stuck = None;
+        for (name, _, pulse, last) in &mut self.handles {
+            let now = pulse.count();
+            if std::mem::replace(last, now) == now {
+                stuck = Some(*name);
+            }
+        }
+        self.still = if stuck.is_some() { self.still + 1 } else { 0 };
+        stuck.filter(|_| self.still > 1)
+    }
+
+    /// Ends all threads; gives the names of those that did not end by the deadline.
+    pub(super) fn end(self, deadline: Instant) -> Vec<&'static str> {
+        // Without an other end each of them has nothing more to do.
+        drop((self.jobs, self.lines, self.ears));
+        let late =
+            self.handles.into_iter().filter_map(|(name, handle, ..)| (!join_until(handle, deadline)).then_some(name));
+        late.collect()
+    }
+}
+
+/// Starts all threads.
+pub(super) fn threads(
+    config: &Config,
+    tools: &[ToolSpec],
+    hush: &Hush,
+) -> Result<(Threads, Receiver<Notice>), Failure> {
+    let (notices, inbox) = tokio::sync::mpsc::channel(NOTICES);
+    let (jobs, job_queue) = sync_channel(JOBS);
+    let (lines, line_queue) = sync_channel(LINES);
+    let (ears, ear_queue) = sync_channel(LINES);
+    let (give_tap, tap) = channel();
+    let mut handles = Vec::with_capacity(3);
+    let mut start = |name, body: Box<dyn FnOnce(&Pulse, &Sender<Notice>) -> Result<(), Failure> + Send>| {
+        let (pulse, send, end) = (Pulse::default(), notices.clone(), notices.clone());
+        let own = pulse.clone();
+        let body = move || {
+            body(&own, &send).map_err(|failure| {
+                let message = failure.message.clone();
+                // Nobody listens when the daemon has ended already.
+                let _ = send.blocking_send(Notice::Failed(failure));
+                message
+            })
+        };
+        let report = move |ended| {
+            let _ = end.blocking_send(Notice::Ended(ended));
+        };
+        let handle = spawn_named(name, report, body)
+            .map_err(|error| Failure::new(INTERNAL, format!("thread {name} cannot be started: {error}")))?;
+        handles.push((name, handle, pulse, 0));
+        Ok::<(), Failure>(())
+    };
+    let (own, tools) = (config.clone(), tools.to_vec());
+    start("infer", Box::new(move |pulse, notices| infer(&own, &tools, &job_queue, pulse, notices)))?;
+    let (own, hush) = (config.clone(), hush.clone());
+    start("speak", Box::new(move |pulse, notices| speak(&own, &hush, give_tap, &line_queue, pulse, notices)))?;
+    let own = config.clone();
+    start("listen", Box::new(move |pulse, notices| listen(&own, &tap, &ear_queue, pulse, notices)))?;
+    Ok((Threads { jobs, lines, ears, handles, still: 0 }, inbox))
+}
+
+fn infer(
+    config: &Config,
+    tools: &[ToolSpec],
+    jobs: &StdReceiver<(TurnId, Job)>,
+    pulse: &Pulse,
+    notices: &Sender<Notice>,
+) -> Result<(), Failure> {
+    let mut model = Gemma::load(config.model.clone(), tools)?;
+    let (interrupt, manifest) = (model.interrupt(), &model.folder().manifest);
+    let (name, phrases, reads_text) = (manifest.name.clone(), manifest.phrases, manifest.reads_text);
+    let _ = notices.blocking_send(Notice::Loaded(Loaded { name, phrases, reads_text, interrupt: interrupt.clone() }));
+    infer::run(&mut model, &interrupt, pulse, jobs, &mut |report| {
+        let _ = notices.blocking_send(Notice::Model(report));
+    });
+    Ok(())
+}
+
+fn speak(
+    config: &Config,
+    hush: &Hush,
+    give_tap: StdSender<RenderTap>,
+    lines: &StdReceiver<Line>,
+    pulse: &Pulse,
+    notices: &Sender<Notice>,
+) -> Result<(), Failure> {
+    let mut output = Speaker::new(config.audio.output.as_deref());
+    // The listener may have ended already.
+    let _ = give_tap.send(output.take_render_tap());
+    drop(give_tap);
+    // How loud it is comes with each line, so that it can change.
+    let speech = SpeechConfig { volume: 1.0, ..config.speech.clone() };
+    let mut voice = ask::voice(&Config { speech, ..config.clone() })?;
+    // The first sentence should not pay for what the runtime does once.
+    let _ = speech::say(&mut voice, "Ready.");
+    let _ = notices.blocking_send(Notice::HasVoice);
+    let mut report = |report| {
+        let _ = notices.blocking_send(Notice::Mouth(report));
+    };
+    Mouth::new(&mut voice, &mut output, hush, pulse, &mut report).run(lines);
+    Ok(())
+}
+
+fn listen(
+    config: &Config,
+    tap: &StdReceiver<RenderTap>,
+    commands: &StdReceiver<ListenCommand>,
+    pulse: &Pulse,
+    notices: &Sender<Notice>,
+) -> Result<(), Failure> {
+    let spotter: Option<Box<dyn Spot>> = match config.wake.words.as_slice() {
+        [] => None,
+        words => Some(Box::new(WakeWords::load(&config.wake.dir, words)?)),
+    };
+    let Ok(tap) = tap.recv() else { return Ok(()) };
+    let microphone = Microphone::open(&config.audio.capture());
+    let ears = Ears { microphone, tap, pulse: pulse.clone(), last: None, overruns: 0 };
+    let mut lost = 0_usize;
+    let deliver = |event| match event {
+        ListenEvent::Audio(samples) => {
+            let n = samples.len();
+            if notices.try_send(Notice::Heard(ListenEvent::Audio(samples))).is_err() {
+                lost += n;
+                tracing::warn!(samples = n, in_all = lost, "the daemon does not keep up: sound was dropped");
+            }
+            !notices.is_closed()
+        }
+        event => notices.blocking_send(Notice::Heard(event)).is_ok(),
+    };
+    Ok(listener::run(ears, Listener::new(&config.listen, spotter), commands, deliver)?)
+}
+
+/// The microphone, and what the loudspeaker plays.
+struct Ears {
+    microphone: Microphone,
+    tap: RenderTap,
+    pulse: Pulse,
+    last: Option<CaptureState>,
+    overruns: u64,
+}
+
+impl Ear for Ears {
+    fn read(&mut self, heard: &mut Vec<f32>, rendered: &mut Vec<f32>) -> Option<DeviceState> {
+        self.pulse.beat();
+        let state = self.microphone.read(heard);
+        self.tap.read(rendered);
+        let overruns = self.microphone.overruns();
+        if overruns > self.overruns {
+            tracing::warn!(
+                samples = overruns - self.overruns,
+                in_all = overruns,
+                "sound was lost: nobody read it in time"
+            );
+            self.overruns = overruns;
+        }
+        if self.last.as_ref() == Some(&state) {
+            return None;
+        }
+        let told = match &state {
+            CaptureState::Running { device, rate_hz, channels, format } => {
+                DeviceState::Running(format!("{device}, {rate_hz} Hz, {channels} channels, {format}"))
+            }
+            CaptureState::Missing { reason, .. } => DeviceState::Missing(reason.to_string()),
+        };
+        self.last = Some(state);
+        Some(told)
+    }
+}

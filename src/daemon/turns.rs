@@ -1,0 +1,159 @@
+//! What becomes of the turns: the record of the one in progress, and the history of those before it.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::ask::Action;
+use crate::config::Config;
+use crate::dialogue::{ToolCall, ToolResult, TurnId};
+use crate::history::{Ending, History, Record};
+use crate::listen::listener::EndReason;
+use crate::telemetry;
+use crate::timeline::{Timeline, ms};
+
+/// Records of turns.
+pub(super) struct Turns {
+    history: History,
+    /// Is sound kept?
+    clips: bool,
+    current: Option<Current>,
+    /// Why the next turn begins.
+    because: Option<String>,
+}
+
+struct Current {
+    id: TurnId,
+    began: Instant,
+    /// The last sample of speech, as near as the endpoint tells.
+    spoke_until: Option<Instant>,
+    /// Is everything decided?
+    settled: bool,
+    sound: Vec<f32>,
+    record: Record,
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Turns {
+    /// None yet in this run; also the number of the last turn of those before.
+    pub(super) fn open(config: &Config) -> (Self, u64) {
+        let (history, last) = History::open(&config.state.path(), &config.history);
+        (Self { history, clips: config.record.clips, current: None, because: None }, last)
+    }
+
+    /// What of it can change while the daemon runs.
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.clips = config.record.clips;
+    }
+
+    /// Why the next turn begins.
+    pub(super) fn because(&mut self, why: String) {
+        self.because = Some(why);
+    }
+
+    pub(super) fn begin(&mut self, turn: TurnId) {
+        self.finish(Ending::Open);
+        let by = self.because.take().unwrap_or_else(|| "an open microphone".into());
+        let record = Record { turn: turn.0, at_unix_ms: now_unix_ms(), by, ..Record::default() };
+        let (began, sound) = (Instant::now(), Vec::new());
+        self.current = Some(Current { id: turn, began, spoke_until: None, settled: false, sound, record });
+    }
+
+    fn of(&mut self, turn: TurnId) -> Option<&mut Current> {
+        self.current.as_mut().filter(|current| current.id == turn)
+    }
+
+    pub(super) fn sound(&mut self, turn: Option<TurnId>, samples: &[f32]) {
+        let is_kept = self.clips;
+        if let Some(current) = turn.and_then(|turn| self.of(turn)).filter(|_| is_kept) {
+            current.sound.extend_from_slice(samples);
+        }
+    }
+
+    pub(super) fn endpoint(&mut self, turn: Option<TurnId>, reason: EndReason, silence_ms: u32) {
+        if let Some(current) = turn.and_then(|turn| self.of(turn)) {
+            // The endpoint comes that much after the last sample of speech.
+            let waited_ms = if reason == EndReason::Silence { silence_ms } else { 0 };
+            let until = Instant::now().checked_sub(Duration::from_millis(waited_ms.into()));
+            current.spoke_until = until;
+            current.record.after.endpoint_ms = current.after();
+        }
+    }
+
+    pub(super) fn calls(&mut self, turn: TurnId) {
+        if let Some(current) = self.of(turn) {
+            current.record.after.call_ms = current.record.after.call_ms.or(current.after());
+        }
+    }
+
+    pub(super) fn called(&mut self, turn: TurnId, call: ToolCall, result: ToolResult) {
+        if let Some(current) = self.of(turn) {
+            current.record.after.done_ms = current.after();
+            current.record.actions.push(Action { call, result });
+        }
+    }
+
+    pub(super) fn times(&mut self, turn: TurnId, timeline: Timeline) {
+        if let Some(current) = self.of(turn) {
+            current.record.timeline = timeline;
+        }
+    }
+
+    pub(super) fn began_to_speak(&mut self, turn: TurnId) {
+        if let Some(current) = self.of(turn) {
+            current.record.after.first_sound_ms = current.after();
+        }
+    }
+
+    /// All is decided; gives the calls for whoever asked.
+    pub(super) fn settled(&mut self, turn: TurnId, said: &str) -> Vec<Action> {
+        let Some(current) = self.of(turn) else { return Vec::new() };
+        current.settled = true;
+        said.clone_into(&mut current.record.said);
+        current.record.actions.clone()
+    }
+
+    pub(super) fn cancelled(&mut self, turn: TurnId) {
+        if self.of(turn).is_some() {
+            self.finish(Ending::Cancelled);
+        }
+    }
+
+    /// The turn that ended last did so because nobody spoke.
+    pub(super) fn nothing_said(&mut self) {
+        self.finish(Ending::NothingSaid);
+    }
+
+    /// All has been said.
+    pub(super) fn close(&mut self, turn: TurnId) {
+        if self.of(turn).is_some() {
+            self.finish(Ending::Done);
+        }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        let Some(mut current) = self.current.take() else { return };
+        let record = &mut current.record;
+        record.ending = if current.settled { Ending::Done } else { ending };
+        record.timeline.total_ms = ms(current.began.elapsed());
+        record.timeline.first_sound_ms = record.after.first_sound_ms.unwrap_or_default();
+        telemetry::turn(record.turn, &record.timeline);
+        let kept = self.history.keep(record).and_then(|()| match current.sound {
+            sound if sound.is_empty() => Ok(()),
+            sound => self.history.keep_sound(record.turn, sound),
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the turn is not in the history");
+        }
+    }
+}
+
+impl Current {
+    /// Since the last sample of speech, in ms.
+    fn after(&self) -> Option<f64> {
+        self.spoke_until.map(|until| ms(until.elapsed()))
+    }
+}

@@ -1,0 +1,292 @@
+//! The last turns: what was called, what came of it, what was said, and where the time went. One JSON object per line in
+//! the state folder, readable by its owner only, and with `[record]` the sound of each turn beside it.
+//!
+//! Written by the daemon between two events (a few hundred bytes); read by `hearth history` and `hearth replay`.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ask::Action;
+use crate::audio::wav;
+use crate::audio::{Clip, MODEL_RATE_HZ};
+use crate::config::Config;
+use crate::failure::{Failure, UNREADABLE, USAGE};
+use crate::terminal;
+use crate::timeline::Timeline;
+
+/// `[history]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// So many turns are kept; 0 keeps none.
+    pub turns: usize,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self { turns: 200 }
+    }
+}
+
+/// `[record]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordConfig {
+    /// Keep the sound of the turns in the history?
+    pub clips: bool,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It is going on, or the daemon ended first.
+    #[default]
+    Open,
+    /// Answered, or there was nothing to do.
+    Done,
+    /// Interrupted, cancelled or muted.
+    Cancelled,
+    /// Nobody said anything.
+    NothingSaid,
+}
+
+/// Milliseconds after the last sample of speech, computing and waiting together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct After {
+    /// The endpoint was decided.
+    pub endpoint_ms: Option<f64>,
+    /// The first call was made.
+    pub call_ms: Option<f64>,
+    /// The home had answered the last call.
+    pub done_ms: Option<f64>,
+    /// The first sound of the reply went to the device.
+    pub first_sound_ms: Option<f64>,
+}
+
+/// One turn.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// Its number; it goes on over restarts.
+    pub turn: u64,
+    /// When it began, in ms since 1970.
+    pub at_unix_ms: u64,
+    /// Why: the wake word and its score, the key, a question.
+    pub by: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// Calls and their results.
+    pub actions: Vec<Action>,
+    /// What was said.
+    pub said: String,
+    /// Times after the last sample of speech.
+    pub after: After,
+    /// The model's times.
+    pub timeline: Timeline,
+}
+
+/// The history of a daemon.
+#[derive(Debug)]
+pub struct History {
+    dir: PathBuf,
+    keep: usize,
+    /// Lines in the file.
+    lines: usize,
+    /// The last line was cut short, by a power failure most likely.
+    is_torn: bool,
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("history.jsonl")
+}
+
+fn clip(dir: &Path, turn: u64) -> PathBuf {
+    dir.join("clips").join(format!("{turn}.wav"))
+}
+
+fn private_folder(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+impl History {
+    /// The history in a folder, which is made when it is needed, and the number of its last turn.
+    pub fn open(dir: &Path, config: &HistoryConfig) -> (Self, u64) {
+        let records = read(dir).unwrap_or_default();
+        let last = records.last().map_or(0, |record| record.turn);
+        let is_torn = fs::read(file(dir)).is_ok_and(|bytes| bytes.last().is_some_and(|&last| last != b'\n'));
+        (Self { dir: dir.to_path_buf(), keep: config.turns, lines: records.len(), is_torn }, last)
+    }
+
+    /// Keeps a turn.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn keep(&mut self, record: &Record) -> io::Result<()> {
+        if self.keep == 0 {
+            return Ok(());
+        }
+        private_folder(&self.dir)?;
+        if self.lines >= self.keep * 2 {
+            self.shorten()?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(file(&self.dir))?;
+        // One write: another reader never sees half a line that is not the last.
+        let start = if std::mem::take(&mut self.is_torn) { "\n" } else { "" };
+        file.write_all(format!("{start}{}\n", serde_json::to_string(record)?).as_bytes())?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Keeps the sound of a turn, 16 kHz.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_sound(&self, turn: u64, samples: Vec<f32>) -> io::Result<()> {
+        if self.keep == 0 {
+            return Ok(());
+        }
+        let path = clip(&self.dir, turn);
+        private_folder(path.parent().unwrap_or(&self.dir))?;
+        wav::write(&path, &Clip { samples, rate_hz: MODEL_RATE_HZ }).map_err(io::Error::other)?;
+        if let Some(old) = turn.checked_sub(self.keep as u64) {
+            // Gone already, unless it is the one that is now too old.
+            let _ = fs::remove_file(clip(&self.dir, old));
+        }
+        Ok(())
+    }
+
+    /// Leaves the newest turns in the file. Whoever reads finds the old file or the new one.
+    fn shorten(&mut self) -> io::Result<()> {
+        let records = read(&self.dir)?;
+        let kept = &records[records.len().saturating_sub(self.keep)..];
+        let new = self.dir.join("history.jsonl.new");
+        let mut out = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+        for record in kept {
+            writeln!(out, "{}", serde_json::to_string(record)?)?;
+        }
+        self.lines = kept.len();
+        fs::rename(&new, file(&self.dir))
+    }
+}
+
+/// All turns that are kept, oldest first. Lines that are damaged are passed over.
+///
+/// # Errors
+/// When the file cannot be read; that it is not there is no error.
+pub fn read(dir: &Path) -> io::Result<Vec<Record>> {
+    match fs::read_to_string(file(dir)) {
+        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `hearth history`: the last `count` turns, newest last.
+///
+/// # Errors
+/// When the history cannot be read.
+pub fn run(config: &Config, count: usize, json: bool) -> Result<(), Failure> {
+    let dir = config.state.path();
+    let unreadable = |error: io::Error| Failure::new(UNREADABLE, format!("{}: {error}", file(&dir).display()));
+    let records = read(&dir).map_err(unreadable)?;
+    for record in &records[records.len().saturating_sub(count)..] {
+        if json { terminal::json(record)? } else { terminal::line(described(record))? }
+    }
+    if records.is_empty() && !json {
+        terminal::line("no turns yet")?;
+    }
+    Ok(())
+}
+
+/// The recording of a turn.
+///
+/// # Errors
+/// When there is none.
+pub fn recording(config: &Config, turn: u64) -> Result<PathBuf, Failure> {
+    let path = clip(&config.state.path(), turn);
+    if path.exists() {
+        return Ok(path);
+    }
+    let hint = if config.record.clips { "" } else { "; `record.clips = true` keeps the sound of turns from then on" };
+    Err(Failure::new(USAGE, format!("turn {turn} has no recording{hint}")))
+}
+
+fn described(record: &Record) -> String {
+    let mut text = format!("turn {} by {}: ", record.turn, record.by);
+    match record.ending {
+        Ending::NothingSaid => text.push_str("nothing said"),
+        Ending::Cancelled => text.push_str("cancelled"),
+        Ending::Open => text.push_str("not finished"),
+        Ending::Done if record.actions.is_empty() => text.push_str("nothing to do"),
+        Ending::Done => {}
+    }
+    let actions = record.actions.iter().map(|Action { call, result }| {
+        let arguments = serde_json::Value::Object(call.arguments.clone());
+        format!("{} {arguments} {}", call.name, format!("{:?}", result.outcome).to_lowercase())
+    });
+    text.push_str(&actions.collect::<Vec<_>>().join(", "));
+    if !record.said.is_empty() {
+        text.push_str(&format!(" -- {}", record.said));
+    }
+    if let Some(ms) = record.after.first_sound_ms {
+        text.push_str(&format!(" ({ms:.0} ms after the last word)"));
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn record(turn: u64) -> Record {
+        Record { turn, by: "key".into(), ending: Ending::NothingSaid, ..Record::default() }
+    }
+
+    #[test]
+    fn the_newest_turns_are_kept_and_damage_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = HistoryConfig { turns: 3 };
+        let (mut history, last) = History::open(dir.path(), &config);
+        assert_eq!(last, 0);
+        for turn in 1..=7 {
+            history.keep(&record(turn)).unwrap();
+        }
+        let turns = |dir: &Path| read(dir).unwrap().iter().map(|record| record.turn).collect::<Vec<_>>();
+        assert_eq!(turns(dir.path()), [4, 5, 6, 7]);
+        // A line that power failure cut short.
+        let mut torn = OpenOptions::new().append(true).open(file(dir.path())).unwrap();
+        torn.write_all(b"{\"turn\": 8, \"by\"").unwrap();
+        let (mut history, last) = History::open(dir.path(), &config);
+        assert_eq!((turns(dir.path()), last), (vec![4, 5, 6, 7], 7));
+        history.keep(&record(8)).unwrap();
+        assert_eq!(turns(dir.path()), [4, 5, 6, 7, 8]);
+        assert_eq!(described(&record(4)), "turn 4 by key: nothing said");
+    }
+
+    #[test]
+    fn none_is_kept_when_none_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut history, _) = History::open(&dir.path().join("state"), &HistoryConfig { turns: 0 });
+        history.keep(&record(1)).unwrap();
+        history.keep_sound(1, vec![0.0; 160]).unwrap();
+        assert!(!dir.path().join("state").exists());
+    }
+
+    #[test]
+    fn clips_beyond_the_last_turns_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (history, _) = History::open(dir.path(), &HistoryConfig { turns: 2 });
+        for turn in 1..=4 {
+            history.keep_sound(turn, vec![0.0; 160]).unwrap();
+        }
+        let found: Vec<bool> = (1..=4).map(|turn| clip(dir.path(), turn).exists()).collect();
+        assert_eq!(found, [false, false, true, true]);
+    }
+}
