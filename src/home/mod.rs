@@ -7,12 +7,16 @@
 //! Every call ends in a [`ToolResult`] with a sentence that may be spoken. A tool never sees a name or an argument that
 //! its declaration does not allow, and no call outlasts the registry's deadline.
 
+pub mod command;
 pub mod device;
+pub mod mqtt;
 pub mod phrase;
 pub mod resolve;
 pub mod schema;
 pub mod simulated;
+mod template;
 pub mod timers;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -133,7 +137,7 @@ impl Registry {
         if tokio::runtime::Handle::try_current().is_ok() {
             return broken("called from inside a runtime, which may not be blocked".to_owned());
         }
-        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.call(call)),
             Err(error) => broken(format!("no runtime: {error}")),
         }
