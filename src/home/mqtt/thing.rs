@@ -423,3 +423,7 @@ fn escaped(words: &str) -> String {
     let quoted = Value::from(words).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;
