@@ -95,7 +95,7 @@ fn at(mut arguments: Value, (hour, minute): (u8, u8), day: Option<String>) -> Va
 fn tell(timers: &SharedTimers, tool: &str, arguments: &Value, json: bool) -> Result<(), Failure> {
     let arguments = arguments.as_object().cloned().unwrap_or_default();
     let result = timers.call(tool, &arguments).expect("only a timer's tools are called here");
-    let say = result.say.clone().unwrap_or_default();
+    let say = result.say.clone().unwrap_or_else(|| "Nothing is ringing.".to_owned());
     match result.outcome {
         Outcome::Done if result.content.get("stored") == Some(&Value::from(false)) => {
             Err(Failure::new(UNWRITABLE, say))

@@ -129,18 +129,14 @@ impl Timers {
         self.entries.extract_if(.., |entry| entry.is_due(now)).map(|entry| ring(&entry, now)).collect()
     }
 
-    /// `stop{}`: ends whatever rings, and says so.
+    /// `stop{}`: ends whatever rings, and says so. When nothing rings there is nothing to talk about.
     pub(super) fn stop_aloud(&mut self, tool: &str, now: &Now) -> ToolResult {
         let stopped = self.stop(now);
         let phrases: Vec<String> = stopped.iter().map(|ring| ring.what.phrase()).collect();
-        let say = match phrases.as_slice() {
-            [] => "Nothing is ringing.".to_owned(),
-            several => {
-                let verb = if several.len() == 1 { "is" } else { "are" };
-                sentence(&format!("{} {verb} stopped", list(several, "and")))
-            }
-        };
-        result(tool, Outcome::Done, &[("stopped", Value::from(stopped.len()))], say)
+        let verb = if stopped.len() == 1 { "is" } else { "are" };
+        let said = sentence(&format!("{} {verb} stopped", list(&phrases, "and")));
+        let result = result(tool, Outcome::Done, &[("stopped", Value::from(stopped.len()))], said);
+        ToolResult { say: result.say.filter(|_| !stopped.is_empty()), ..result }
     }
 
     /// `{minutes?}`: whatever rings is due again later.

@@ -43,7 +43,7 @@ fn check(steps: &[(i64, &str, Value, Outcome, &str)]) {
             continue;
         }
         let result = call(&mut timers, tool, arguments, &now);
-        assert_eq!(result.say.as_deref(), Some(*say), "{tool} {arguments}");
+        assert_eq!(result.say.unwrap_or_default(), *say, "{tool} {arguments}");
         assert_eq!(result.outcome, *outcome, "{tool} {arguments}");
     }
 }
@@ -65,7 +65,7 @@ fn one_timer() {
         (0, "ring", json!({}), Done, "The 30 second timer is done."),
         (0, "ring", json!({}), Done, ""),
         (9, "stop", json!({}), Done, "The 30 second timer is stopped."),
-        (0, "stop", json!({}), Done, "Nothing is ringing."),
+        (0, "stop", json!({}), Done, ""),
         (0, "timer_left", json!({}), Refused, "No timer is running."),
         (0, "set_timer", json!({"seconds": 5}), Done, "The timer is set for 5 seconds."),
         (5, "ring", json!({}), Done, "The 5 second timer is done."),
