@@ -169,9 +169,13 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8) {
             FROZEN => std::thread::sleep(Duration::from_millis(5)),
             _ => match from.read(&mut bytes) {
                 Ok(0) => break,
-                // What was read while it froze stays here for ever.
                 Ok(count) => {
-                    if mode.load(Ordering::Relaxed) != OPEN || to.write_all(&bytes[..count]).is_err() {
+                    // What was read while it froze stays here for ever.
+                    let is_open = mode.load(Ordering::Relaxed) == OPEN;
+                    while mode.load(Ordering::Relaxed) == FROZEN {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    if !is_open || to.write_all(&bytes[..count]).is_err() {
                         break;
                     }
                 }
@@ -274,6 +278,10 @@ fn orders_are_confirmed_by_the_devices() {
     assert_eq!(apply(&mqtt, "mqtt.mute_plug", Order::On), Err(Fault::TimedOut));
     assert!(matches!(apply(&mqtt, "mqtt.stubborn_plug", Order::On), Err(Fault::Unconfirmed(_))));
     assert!(matches!(apply(&mqtt, "mqtt.nothing", Order::On), Err(Fault::Unreachable(_))));
+    // One that has only just started is waited for.
+    let mut other = config(broker.port);
+    other.topic = "other".to_owned();
+    assert!(apply(&Mqtt::start(&other).unwrap(), "mqtt.bell", Order::On).is_ok());
     // One that says it is offline is not spoken to.
     peer.publish("z/desk/there", r#"{"state":"offline"}"#);
     let orders = peer.count("z/desk/set");

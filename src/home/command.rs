@@ -86,7 +86,7 @@ struct CommandTool {
 
 impl CommandTool {
     fn new(config: &CommandConfig) -> Result<Self, HomeError> {
-        let wrong = |what: String| HomeError::Config(format!("command {}: {what}", config.name));
+        let wrong = |what: String| HomeError::Handler(format!("command {}: {what}", config.name));
         let spec = spec(&config.name, &config.description, config.parameters.as_ref())?;
         let Some((program, arguments)) = config.argv.split_first() else {
             return Err(wrong("argv is empty".to_owned()));

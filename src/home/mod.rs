@@ -59,6 +59,9 @@ pub enum HomeError {
     /// A declaration is wrong.
     #[error(transparent)]
     Schema(#[from] schema::SchemaError),
+    /// A handler is described wrongly: its section, and what is wrong.
+    #[error("home.{0}")]
+    Handler(String),
     /// The description of the home is wrong.
     #[error("the simulated home: {0}")]
     Config(String),

@@ -27,6 +27,10 @@ pub use thing::{Field, OrderName, Reading, Template, ThingConfig};
 
 /// Most orders that wait for the thread; it takes them in microseconds.
 const MAX_QUEUED: usize = 16;
+/// What health says until the first connection was tried.
+const NOT_YET: &str = "not connected yet";
+/// How long an order waits for that: a program may give one as soon as it starts.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Most devices.
 const MAX_DEVICES: usize = 500;
 
@@ -71,9 +75,9 @@ impl MqttConfig {
     /// What is wrong with it.
     ///
     /// # Errors
-    /// [`HomeError::Config`], which names the device and the key.
+    /// [`HomeError::Handler`], which names the device and the key.
     pub fn check(&self) -> Result<(), HomeError> {
-        let wrong = |what: String| Err(HomeError::Config(format!("mqtt: {what}")));
+        let wrong = |what: String| Err(HomeError::Handler(format!("mqtt: {what}")));
         if self.device.len() > MAX_DEVICES {
             return wrong(format!("more than {MAX_DEVICES} devices"));
         }
@@ -128,9 +132,9 @@ impl Mqtt {
     /// Starts the thread that connects and stays connected. A broker that is not there is no error.
     ///
     /// # Errors
-    /// [`HomeError::Config`] when the description is wrong, names no broker, or the password cannot be read.
+    /// [`HomeError::Handler`] when the description is wrong, names no broker, or the password cannot be read.
     pub fn start(config: &MqttConfig) -> Result<Self, HomeError> {
-        let wrong = |what: String| HomeError::Config(format!("mqtt: {what}"));
+        let wrong = |what: String| HomeError::Handler(format!("mqtt: {what}"));
         config.check()?;
         let Some(host) = config.host.clone() else { return Err(wrong("no host".to_owned())) };
         let password = match &config.password_file {
@@ -143,7 +147,7 @@ impl Mqtt {
         };
         let (requests, taken) = mpsc::channel(MAX_QUEUED);
         let (shown, view) = watch::channel(View {
-            health: Health::Connecting("not connected yet".to_owned()),
+            health: Health::Connecting(NOT_YET.to_owned()),
             states: BTreeMap::new(),
             away: BTreeSet::new(),
         });
@@ -185,6 +189,9 @@ impl Mqtt {
     /// # Errors
     /// When it did not come true in time, or nobody knows. An order that could not be published is never published later.
     pub async fn apply(&self, id: &str, order: &Order) -> Result<State, Fault> {
+        let has_tried = |view: &View| view.health != Health::Connecting(NOT_YET.to_owned());
+        // Whatever comes of it: the thread knows whether it is connected.
+        drop(tokio::time::timeout(FIRST_WAIT, self.view.clone().wait_for(has_tried)).await);
         let (answer, answered) = oneshot::channel();
         let request = Request { id: id.to_owned(), order: order.clone(), answer };
         match self.requests.try_send(request) {

@@ -77,7 +77,7 @@ struct WebhookTool {
 
 impl WebhookTool {
     fn new(config: &WebhookConfig) -> Result<Self, HomeError> {
-        let wrong = |what: String| HomeError::Config(format!("webhook {}: {what}", config.name));
+        let wrong = |what: String| HomeError::Handler(format!("webhook {}: {what}", config.name));
         let spec = spec(&config.name, &config.description, config.parameters.as_ref())?;
         let rest = config.url.strip_prefix("http://").unwrap_or_default();
         let host = rest.split(['/', '?']).next().unwrap_or_default();

@@ -180,6 +180,8 @@ impl Link {
         }
         let (client, mut eventloop) = AsyncClient::new(options, MAX_PACKETS);
         eventloop.network_options.set_connection_timeout(CONNECT_S);
+        // Small messages, each of them waited for.
+        eventloop.network_options.set_tcp_nodelay(true);
         let (sender, events) = mpsc::channel(MAX_EVENTS);
         let pump = tokio::spawn(pump(eventloop, sender));
         let (given, sent) = (VecDeque::new(), HashMap::new());
