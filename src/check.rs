@@ -4,6 +4,7 @@ use crate::ask;
 use crate::config::{Config, ConfigError};
 use crate::dialogue::ToolSpec;
 use crate::failure::{CONFIG, Failure, UNAVAILABLE};
+use crate::listen::wake::WakeWords;
 use crate::model::Gemma;
 use crate::model::manifest::Folder;
 use crate::model::parts::Parts;
@@ -73,6 +74,7 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
         let path = config.runtime.onnxruntime.display().to_string();
         let runtime = findings.look("runtime", runtime, |()| path.clone());
         voice_files(&mut findings, &config);
+        wake_files(&mut findings, &config);
         let registry =
             findings.look("home", ask::home(&config), |registry| format!("{} tools", registry.specs().len()));
         if runtime.is_some() && !no_load {
@@ -80,6 +82,8 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
                 model_parts(&mut findings, &config, folder, &registry.specs());
             }
             speaks(&mut findings, &config);
+            let words = WakeWords::load(&config.wake.dir, &config.wake.words);
+            findings.look("wake words", words, |_| "graphs fit".to_owned());
         }
     }
     match findings.problems {
@@ -127,16 +131,34 @@ fn voice_files(findings: &mut Findings, config: &Config) {
     }
 }
 
+/// The graphs of the wake words, if there is to be any.
+fn wake_files(findings: &mut Findings, config: &Config) {
+    let words: Vec<&str> = config.wake.words.iter().map(|word| word.word.as_str()).collect();
+    if words.is_empty() {
+        return;
+    }
+    let shared = ["melspectrogram", "embedding_model"];
+    let missing = shared.iter().chain(&words).map(|name| config.wake.dir.join(format!("{name}.onnx")));
+    let missing: Vec<_> = missing.filter(|path| !path.is_file()).collect();
+    for path in &missing {
+        let message = format!("{}: there is no such file", path.display());
+        findings.problem("wake words", Failure::new(UNAVAILABLE, message));
+    }
+    if missing.is_empty() {
+        findings.good("wake words", words.join(", "));
+    }
+}
+
 /// A model with a closed list of rooms and kinds cannot know other names.
 fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
     let vocabulary = &folder.manifest.vocabulary;
     let unknown = |known: &[String], name: &str| !known.is_empty() && !known.iter().any(|k| k == name);
-    for (room, kinds) in &config.home.rooms {
+    for (room, kinds) in &config.home.simulated.rooms {
         let mut names = Vec::new();
         names.extend(unknown(&vocabulary.rooms, room).then_some(room));
         names.extend(kinds.iter().filter(|kind| unknown(&vocabulary.kinds, kind)));
         for name in names {
-            let message = format!("`{name}` under home.rooms is a name that this model was not trained on");
+            let message = format!("`{name}` under home.simulated.rooms is a name that this model was not trained on");
             findings.problem("home", Failure::new(CONFIG, message));
         }
     }

@@ -16,7 +16,7 @@ use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
-use crate::{bench, check, daemon, devices, eval, history, inspect, terminal, timers};
+use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -155,6 +155,11 @@ enum Verb {
         #[command(subcommand)]
         verb: Option<TimerVerb>,
     },
+    /// Look at the home, or call one of its tools
+    Home {
+        #[command(subcommand)]
+        verb: HomeVerb,
+    },
     /// Look into models
     Model {
         #[command(subcommand)]
@@ -233,6 +238,24 @@ impl TimerVerb {
 }
 
 #[derive(Debug, Subcommand)]
+enum HomeVerb {
+    /// All devices, and how they are
+    List {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call a tool, whatever its level; prints the result
+    Call {
+        /// Its name, such as turn_on
+        tool: String,
+        /// Its arguments, a JSON object
+        #[arg(default_value = "{}")]
+        arguments: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum ModelVerb {
     /// Inputs, outputs, element types, bits and bytes of every part of a model folder
     Inspect {
@@ -280,7 +303,7 @@ impl Args {
                 drop(config);
                 daemon::run(move || Config::read(self.config.as_deref()).map(&with_model).and_then(Config::checked))
             }
-            Verb::History { count, json } => history::run(&config?.checked()?, count, json),
+            Verb::History { count, json } => history::run(&config.unwrap_or_default(), count, json),
             Verb::Replay { turn, json } => {
                 let config = config?.checked()?;
                 let file = history::recording(&config, turn)?;
@@ -302,6 +325,10 @@ impl Args {
             Verb::Reload => tell(config, &json!({"do": "reload"}), false),
             Verb::Timers { json, verb } => {
                 timers::run(&config?.checked()?, verb.map_or(Order::List, TimerVerb::order), json)
+            }
+            Verb::Home { verb: HomeVerb::List { json } } => household::list(&config?.checked()?, json),
+            Verb::Home { verb: HomeVerb::Call { tool, arguments } } => {
+                household::call(&config?.checked()?, &tool, &arguments)
             }
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
         }

@@ -178,8 +178,10 @@ struct Turn {
     settled: bool,
     /// The home asked back.
     asked: bool,
-    /// Nobody called: silence is no failure.
-    unasked: bool,
+    /// Something is to be done.
+    called: bool,
+    /// Why it hears, if it does.
+    opened: Option<Opened>,
     /// What is said, for the ears: it may name the wake word.
     words: String,
 }
@@ -197,6 +199,8 @@ enum Opened {
     Interrupted,
     /// A reply is over.
     FollowUp,
+    /// What came after the call was no command: a cough, or the word dying away.
+    Again,
 }
 
 /// The conversation.
@@ -281,12 +285,12 @@ impl Conversation {
         self.show(state, out);
     }
 
-    fn new_turn(&mut self, unasked: bool) -> TurnId {
+    fn new_turn(&mut self, opened: Option<Opened>) -> TurnId {
         self.turns += 1;
         let id = TurnId(self.turns);
-        let assistant = Assistant::new(self.config.phrases);
-        let words = String::new();
-        self.turn = Some(Turn { id, assistant, drafted: false, settled: false, asked: false, unasked, words });
+        let (assistant, words) = (Assistant::new(self.config.phrases), String::new());
+        let (drafted, settled, asked, called) = (false, false, false, false);
+        self.turn = Some(Turn { id, assistant, drafted, settled, asked, called, opened, words });
         id
     }
 
@@ -296,12 +300,8 @@ impl Conversation {
 
     /// A turn in which somebody is to speak.
     fn listen(&mut self, opened: Opened, wait_ms: u32, out: &mut Vec<Output>) {
-        let unasked = matches!(opened, Opened::FollowUp | Opened::Interrupted);
-        let id = self.new_turn(unasked);
+        let id = self.new_turn(Some(opened));
         out.push(Output::Model(id, self.begin()));
-        if opened != Opened::Interrupted {
-            out.push(Output::Play(Earcon::Listening));
-        }
         // What was said before a reply had drained is no answer to it.
         let pre_roll = opened != Opened::FollowUp;
         out.push(Output::Listen(ListenCommand::Arm { pre_roll, wait_ms, hold: opened == Opened::Held }));
@@ -321,6 +321,13 @@ impl Conversation {
             ListenEvent::BargeIn => {
                 self.end(State::Idle, out);
                 self.listen(Opened::Interrupted, self.config.wait_ms, out);
+            }
+            // Who went on speaking needs no sound, and who interrupts knows why.
+            ListenEvent::Waiting => {
+                let asks = |turn: &mut Turn| !matches!(turn.opened, Some(Opened::Interrupted | Opened::Again));
+                if self.hearing().is_some_and(asks) {
+                    out.push(Output::Play(Earcon::Listening));
+                }
             }
             ListenEvent::Audio(samples) => self.model(Job::Hear(samples), out),
             ListenEvent::Pause => {
@@ -352,13 +359,15 @@ impl Conversation {
 
     fn endpoint(&mut self, reason: EndReason, out: &mut Vec<Output>) {
         let Some(turn) = self.hearing() else { return };
-        let (id, drafted, unasked) = (turn.id, turn.drafted, turn.unasked);
+        let (id, drafted) = (turn.id, turn.drafted);
+        // Silence fails only those who called.
+        let called = matches!(turn.opened, Some(Opened::Called | Opened::Held | Opened::Tapped));
         self.key_down = false;
         match reason {
             EndReason::Nothing => {
                 out.push(Output::NothingSaid);
                 self.end(State::Idle, out);
-                if !unasked {
+                if called {
                     out.push(Output::Play(Earcon::Sorry));
                 }
                 self.next(out);
@@ -413,7 +422,7 @@ impl Conversation {
 
     fn ask(&mut self, text: String, out: &mut Vec<Output>) {
         self.end(State::Idle, out);
-        let id = self.new_turn(false);
+        let id = self.new_turn(None);
         out.push(Output::Model(id, self.begin()));
         if self.config.reads_text {
             out.extend([Job::Read(text), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
@@ -444,7 +453,7 @@ impl Conversation {
             self.waiting.push(text);
             return;
         }
-        let id = self.new_turn(false);
+        let id = self.new_turn(None);
         if let Some(turn) = &mut self.turn {
             turn.settled = true;
         }
@@ -479,6 +488,9 @@ impl Conversation {
         for command in turn.assistant.handle(event) {
             match command {
                 Command::Call(call) => {
+                    if let Some(turn) = &mut self.turn {
+                        turn.called = true;
+                    }
                     out.push(Output::Call(id, call));
                     self.show_busy(State::Acting, out);
                 }
@@ -501,6 +513,11 @@ impl Conversation {
         let wait_ms = if turn.asked { self.config.question_ms } else { self.config.follow_up_ms };
         if !turn.words.is_empty() {
             out.push(Output::Listen(ListenCommand::Speaking(None)));
+        }
+        let in_vain = turn.opened == Some(Opened::Called) && !turn.called && turn.words.is_empty();
+        if in_vain && self.waiting.is_empty() && self.state != State::Muted {
+            self.listen(Opened::Again, self.config.wait_ms, out);
+            return;
         }
         // The microphone opens only now that all has been heard (field notes, C14).
         if self.waiting.is_empty() && self.state == State::Speaking && wait_ms > 0 {

@@ -6,7 +6,7 @@
 //! This file is the map; it holds no logic. Arrows point at what may be used, nothing points back:
 //!
 //! ```text
-//! main -> cli -> ask -> {assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
+//! main -> cli -> {daemon, ask} -> {conversation, assistant, listen, model, home, speech, telemetry} -> {dialogue, onnx, audio} -> std
 //! ```
 //!
 //! | module | owns |
@@ -19,11 +19,16 @@
 //! | [`home`] | what the house can do |
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
+//! | [`followup`] | what is remembered from turn to turn: yes, no, corrections |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
+//! | [`daemon`] | configuration to threads to channels to the select loop to shutdown |
+//! | [`conversation`] | when turns begin and end, as a pure state machine |
+//! | [`infer`], [`mouth`], [`threads`] | the loops of the threads that think and speak |
+//! | [`history`] | the last turns, on disk |
 //! | [`control`] | the socket through which other programs see and steer the daemon |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
-//! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -39,8 +44,10 @@ pub mod devices;
 pub mod dialogue;
 pub mod eval;
 pub mod failure;
+pub mod followup;
 pub mod history;
 pub mod home;
+pub mod household;
 pub mod infer;
 pub mod inspect;
 pub mod listen;

@@ -5,13 +5,17 @@
 //! `XDG_RUNTIME_DIR` is that folder.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hearth::audio::capture::{CaptureConfig, CaptureState, Microphone};
 use hearth::audio::playback::{Play, PlayError, Played, Speaker};
 use hearth::audio::{Clip, device, wav};
+
+mod sound;
+
+use sound::{Server, rms, until};
 
 /// Marks the child.
 const CHILD: &str = "HEARTH_TEST_SOUND_SERVER";
@@ -23,11 +27,8 @@ fn with_server(name: &str, body: impl FnOnce(&Path)) {
     if let Some(dir) = std::env::var_os(CHILD) {
         return body(Path::new(&dir));
     }
-    for program in ["pulseaudio", "pactl", "paplay", "parec"] {
-        if Command::new(program).arg("--version").output().is_err() {
-            eprintln!("skipped: {program} is not installed (scripts/setup does it)");
-            return;
-        }
+    if sound::is_missing() {
+        return;
     }
     let dir = tempfile::tempdir().expect("a folder");
     let mut child = Command::new(std::env::current_exe().expect("this program"))
@@ -54,106 +55,6 @@ fn with_server(name: &str, body: impl FnOnce(&Path)) {
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(status.success(), "{name} failed after {:?}: {status}", begun.elapsed());
-}
-
-/// A PulseAudio server; it ends with its owner.
-struct Server {
-    process: Child,
-    dir: PathBuf,
-}
-
-impl Server {
-    fn start(dir: &Path, sinks: &[&str]) -> Self {
-        let mut script =
-            String::from("load-module module-native-protocol-unix auth-anonymous=1 auth-cookie-enabled=0\n");
-        for sink in sinks {
-            script += &format!("load-module module-null-sink {sink}\n");
-        }
-        let file = dir.join("server.pa");
-        std::fs::write(&file, script).expect("it is written");
-        let process = Command::new("pulseaudio")
-            .args(["--daemonize=no", "--exit-idle-time=-1", "-n", "-F"])
-            .arg(&file)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it is installed");
-        let server = Self { process, dir: dir.to_path_buf() };
-        until("the server answers", Duration::from_secs(10), || server.pactl(&["info"]).is_some());
-        server
-    }
-
-    fn pactl(&self, args: &[&str]) -> Option<String> {
-        let output = Command::new("pactl").args(args).stderr(Stdio::null()).output().expect("it is installed");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    }
-
-    fn load(&self, sink: &str) -> String {
-        let words: Vec<&str> = ["load-module", "module-null-sink"].into_iter().chain(sink.split(' ')).collect();
-        self.pactl(&words).expect("the module is loaded")
-    }
-
-    fn unload(&self, module: &str) {
-        self.pactl(&["unload-module", module]).expect("the module is unloaded");
-    }
-
-    /// Plays a clip into a sink, beside this test.
-    fn play(&self, sink: &str, clip: &Clip) -> Child {
-        let file = self.dir.join(format!("play-{sink}.wav"));
-        wav::write(&file, clip).expect("it is written");
-        Command::new("paplay").args(["-d", sink]).arg(&file).spawn().expect("it is installed")
-    }
-
-    /// Records what a sink plays, beside this test, until it is told to stop.
-    fn record(&self, sink: &str) -> Recorder {
-        let file = self.dir.join(format!("record-{sink}.raw"));
-        let out = std::fs::File::create(&file).expect("it is made");
-        let monitor = format!("{sink}.monitor");
-        let process = Command::new("parec")
-            .args(["-d", &monitor, "--raw", "--format=float32le", "--rate=48000", "--channels=1", "--latency-msec=10"])
-            .stdout(out)
-            .spawn()
-            .expect("it is installed");
-        let length = || std::fs::metadata(&file).map_or(0, |data| data.len());
-        until("the recording has begun", Duration::from_secs(10), || length() > 0);
-        Recorder { process, file }
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it is ours");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct Recorder {
-    process: Child,
-    file: PathBuf,
-}
-
-impl Recorder {
-    /// What has been recorded, at 48 kHz.
-    fn finish(mut self) -> Vec<f32> {
-        std::thread::sleep(Duration::from_millis(300));
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it is ours");
-        let bytes = std::fs::read(&self.file).expect("it was written");
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
-    }
-}
-
-fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    begun.elapsed()
 }
 
 fn speech() -> Clip {
@@ -217,10 +118,6 @@ fn heard_speech(server: &Server, sink: &str, microphone: &mut Microphone) -> f64
     heard.extend(hear(microphone, Duration::from_millis(300)));
     assert_eq!(microphone.overruns(), lost);
     likeness(&heard, &clip.samples)
-}
-
-fn rms(samples: &[f32]) -> f32 {
-    (samples.iter().map(|x| x * x).sum::<f32>() / samples.len().max(1) as f32).sqrt()
 }
 
 /// First and last sample that is louder than 0.01.

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use hearth::dialogue::{Outcome, ToolCall, ToolResult};
+use hearth::dialogue::{Consent, Outcome, ToolCall, ToolResult};
 use hearth::home::command::{self, CommandConfig};
 use hearth::home::webhook::{self, WebhookConfig};
 use hearth::home::{Registry, Tool};
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 fn call(tools: Vec<Box<dyn Tool>>, name: &str, arguments: Value) -> ToolResult {
     let registry = Registry::new(tools, Duration::from_secs(3)).unwrap();
-    let call = ToolCall { name: name.to_owned(), arguments: arguments.as_object().unwrap().clone() };
+    // By voice a program wants a yes first.
+    let call = ToolCall { consent: Consent::ByHand, ..ToolCall::new(name, arguments.as_object().unwrap().clone()) };
     registry.call_blocking(&call)
 }
 

@@ -47,6 +47,7 @@ fn check(mode: &str, prefix: &str, config: &str, unit: &str) {
         format!("{prefix}/lib/hearth/libonnxruntime.so"),
         format!("{prefix}/share/hearth/model/manifest.json"),
         format!("{prefix}/share/hearth/espeak-ng-data/phontab"),
+        format!("{prefix}/share/hearth/wake/computer.onnx"),
         config.to_owned(),
         unit.to_owned(),
     ] {

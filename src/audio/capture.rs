@@ -19,8 +19,9 @@ use super::MODEL_RATE_HZ;
 use super::device::{self, Direction, Host};
 use super::resample::Resampler;
 
-/// Sound between two callbacks. Without an explicit size PulseAudio gave nothing for 2.4 s and then bursts (measured).
-const PERIOD_MS: u32 = 10;
+/// Sound between two callbacks. Without an explicit size PulseAudio gave nothing for 2.4 s and then bursts; with 10 ms,
+/// which is then also all that the server queues for us, sound was lost unnoticed on a busy machine (both measured).
+const PERIOD_MS: u32 = 80;
 /// Sound that the ring holds: as long may the reader be away.
 const RING_MS: u32 = 2_000;
 /// Callbacks that stay away for so long mean that the device is gone.

@@ -22,7 +22,7 @@ use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
 
 /// Sound between two callbacks. PulseAudio holds twice as much, and what it holds is heard after a stop.
-const PERIOD_MS: u32 = 10;
+const PERIOD_MS: u32 = 20;
 /// Sound that waits for the device: as long may the thread that speaks be kept from running.
 const RING_MS: u64 = 500;
 /// Sound that the echo canceller may leave unread.
@@ -32,7 +32,7 @@ const BLOCK: usize = 240;
 /// Fade at both ends of a clip, against the click of one that does not begin or end at zero (field note C11).
 const EDGE_MS: u64 = 2;
 /// Time for what was taken last to be heard.
-const LATENCY: Duration = Duration::from_millis(60);
+const LATENCY: Duration = Duration::from_millis(80);
 /// A device that takes no more samples for so long is gone, whether or not it said so (field note C2).
 const STALLED: Duration = Duration::from_secs(2);
 /// As long may the first sample take: PulseAudio's idle null sink and some ALSA devices need 2 s to wake up (measured).
@@ -232,7 +232,7 @@ impl Speaker {
 
 impl Play for Speaker {
     /// Plays a clip until its end or until `stop` says so, which is asked every 5 ms. A stopped clip is faded out
-    /// within 10 ms, and what the device has already taken (20 to 40 ms) is still heard.
+    /// within 10 ms, and what the device has already taken (40 to 80 ms) is still heard.
     /// After [`PlayError::Lost`] the next call opens the device again.
     fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
         if clip.samples.is_empty() {

@@ -71,7 +71,7 @@ fn heard(event: ListenEvent) -> Input {
 }
 
 fn call(turn: u64) -> Input {
-    Input::Reply(TurnId(turn), ReplyEvent::Call(ToolCall { name: "turn_on".into(), arguments: Map::new() }))
+    Input::Reply(TurnId(turn), ReplyEvent::Call(ToolCall::new("turn_on", Map::new())))
 }
 
 fn stop(turn: u64, stop: Stop) -> Input {
@@ -79,14 +79,16 @@ fn stop(turn: u64, stop: Stop) -> Input {
 }
 
 fn done(turn: u64, outcome: Outcome, say: &str) -> Input {
-    let result = ToolResult { name: "turn_on".into(), outcome, content: Map::new(), say: Some(say.into()) };
+    let result =
+        ToolResult { name: "turn_on".into(), outcome, content: Map::new(), say: Some(say.into()), effect: None };
     Input::Done(TurnId(turn), result)
 }
 
 #[test]
 fn a_command_from_wake_word_to_idle() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Waiting), "listening");
     talk.check(heard(ListenEvent::SpeechStarted), "");
     talk.check(heard(ListenEvent::Audio(vec![0.0; 3])), "1:hear 3");
     talk.check(heard(ListenEvent::Pause), "1:draft");
@@ -103,7 +105,7 @@ fn a_command_from_wake_word_to_idle() {
 #[test]
 fn an_end_without_a_pause_is_drafted_first() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(Input::Key(Key::Down), "1:begin, listening, arm 30000 held, [listening]");
+    talk.check(Input::Key(Key::Down), "1:begin, arm 30000 held, [listening]");
     talk.check(Input::Key(Key::Down), "");
     talk.check(heard(ListenEvent::Audio(vec![0.0])), "1:hear 1");
     talk.check(Input::Key(Key::Up), "release");
@@ -116,19 +118,19 @@ fn an_end_without_a_pause_is_drafted_first() {
 #[test]
 fn nobody_speaks() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
     talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 1:forget, disarm, [idle], sorry");
 }
 
 #[test]
 fn waking_cancel_and_mute_end_the_turn_and_what_is_late_is_dropped() {
     for (interruption, expected) in [
-        (wake(), "hush, 1:forget, disarm, [idle], 2:begin, listening, arm 4000, [listening]"),
+        (wake(), "hush, 1:forget, disarm, [idle], 2:begin, arm 4000, [listening]"),
         (Input::Cancel, "hush, 1:forget, disarm, [idle]"),
         (Input::Mute(true), "hush, 1:forget, disarm, [idle], mute(true), muted, [muted]"),
     ] {
         let mut talk = Talk::new(CONFIG);
-        talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
+        talk.check(wake(), "1:begin, arm 4000, [listening]");
         talk.check(heard(ListenEvent::End(EndReason::Silence)), "1:draft, 1:commit, [thinking]");
         talk.check(interruption, expected);
         talk.check(call(1), "");
@@ -159,19 +161,33 @@ fn muted_is_deaf_but_not_dumb() {
 #[test]
 fn the_microphone_opens_after_a_question_once_it_was_heard() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
     talk.check(heard(ListenEvent::End(EndReason::Silence)), "1:draft, 1:commit, [thinking]");
     talk.check(call(1), "");
     talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");
     talk.check(done(1, Outcome::Asked, "Which one?"), "echo Which one?, 1:say Which one?, [speaking], 1:end, 1:settle");
-    talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin, listening, arm 6000 from now, [listening]");
+    talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin, arm 6000 from now, [listening]");
     talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 2:forget, disarm, [idle]");
+}
+
+#[test]
+fn a_cough_after_the_wake_word_is_not_the_command() {
+    let mut talk = Talk::new(CONFIG);
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::End(EndReason::Silence)), "1:draft, 1:commit, [thinking]");
+    talk.check(stop(1, Stop::EndOfTurn), "1:end, 1:settle");
+    talk.check(Input::Spoken(TurnId(1)), "2:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Waiting), "");
+    talk.check(heard(ListenEvent::End(EndReason::Silence)), "2:draft, 2:commit, [thinking]");
+    talk.check(stop(2, Stop::EndOfTurn), "2:end, 2:settle");
+    // Once is enough.
+    talk.check(Input::Spoken(TurnId(2)), "[idle]");
 }
 
 #[test]
 fn announcements_wait_for_the_turn_to_end() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
     talk.check(Input::Announce("The egg timer is over.".into()), "");
     talk.check(heard(ListenEvent::End(EndReason::Silence)), "1:draft, 1:commit, [thinking]");
     talk.check(stop(1, Stop::EndOfTurn), "1:end, 1:settle");
@@ -202,25 +218,26 @@ fn speech_interrupts_a_reply_and_nothing_else() {
     let opened = "hush, drained, disarm, [idle], 2:begin, arm 4000, [listening]";
     talk.check(heard(ListenEvent::BargeIn), opened);
     talk.check(heard(ListenEvent::BargeIn), "");
+    talk.check(heard(ListenEvent::Waiting), "");
     // Nobody called, so nobody is told that nothing was said.
     talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 2:forget, disarm, [idle]");
     let mut talk = Talk::new(TurnTaking { barge_in: false, ..CONFIG });
     talk.check(Input::Announce("Yes.".into()), "echo Yes., 1:say Yes., [speaking], 1:end");
     talk.check(heard(ListenEvent::BargeIn), "");
-    talk.check(wake(), "hush, drained, disarm, [idle], 2:begin, listening, arm 4000, [listening]");
+    talk.check(wake(), "hush, drained, disarm, [idle], 2:begin, arm 4000, [listening]");
 }
 
 #[test]
 fn who_calls_again_begins_anew() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(wake(), "1:begin, listening, arm 4000, [listening]");
-    talk.check(wake(), "hush, 1:forget, disarm, [idle], 2:begin, listening, arm 4000, [listening]");
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(wake(), "hush, 1:forget, disarm, [idle], 2:begin, arm 4000, [listening]");
 }
 
 #[test]
 fn a_command_that_is_too_long_is_cut_and_said_to_be() {
     let mut talk = Talk::new(CONFIG);
-    talk.check(Input::Key(Key::Toggle), "1:begin, listening, arm 4000, [listening]");
+    talk.check(Input::Key(Key::Toggle), "1:begin, arm 4000, [listening]");
     let say = "I only listened to the first 30 seconds.";
     let cut = format!("1:draft, 1:commit, [thinking], echo {say}, 1:say {say}, [speaking]");
     talk.check(heard(ListenEvent::End(EndReason::Cap)), &cut);

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
+use super::risk::{Intent, Level};
 use super::template::{Part, check, filled, parts, plain, spoken, words};
-use super::{Answer, HomeError, Tool, failed, refused, result};
+use super::{Answer, HomeError, Tool, failed, refused, request, result};
 use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
 
 /// Variables that a program is given from hearth's own environment; others may hold secrets.
@@ -200,6 +201,11 @@ impl Drop for Running {
 impl Tool for CommandTool {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    /// Whatever a program does, it wants a yes, unless the configuration says otherwise.
+    fn intent(&self, arguments: &Arguments) -> Intent {
+        Intent::Do { to: request::words(&self.spec.name, arguments), level: Level::Confirm }
     }
 
     fn call<'a>(&'a self, arguments: &'a Arguments) -> Answer<'a> {

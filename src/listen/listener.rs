@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::ListenConfig;
-use super::echo::EchoCanceller;
+use super::echo::{EchoCanceller, Likeness};
 use super::segment::{self, Frame, SegmentEvent, Segmenter};
 use super::vad::{FRAME, Vad};
 use super::wake::{Spot, WakeConfig};
@@ -31,6 +31,10 @@ const MOSTLY_ECHO_DB: f32 = 10.0;
 const REWAKE: usize = 1_600 * 16;
 /// Speech that interrupts a reply lasts at least so long: a cough must not.
 const BARGE_IN_MS: u32 = 320;
+/// A wake word is recognised up to so long before its last sound: 350 ms.
+const WORD_TAIL: usize = 350 * 16;
+/// Frames without voice until whoever called is told to go on: 240 ms.
+const HESITATION: u32 = 15;
 /// How often a device is asked for sound.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -57,6 +61,9 @@ pub enum ListenEvent {
         /// How sure, in [0, 1].
         score: f32,
     },
+    /// Nobody has spoken for 240 ms since [`ListenCommand::Arm`]: the time for a sound that says "go on". Who went on
+    /// speaking after the wake word needs none, and would be spoken over.
+    Waiting,
     /// The awaited utterance begins.
     SpeechStarted,
     /// Samples of it, 16 kHz, pre-roll first, without gaps; the wake word is not among them. Of all events this one
@@ -119,6 +126,8 @@ pub struct Listener {
     vad: Vad,
     spotter: Option<Box<dyn Spot>>,
     echo: EchoCanceller,
+    /// Of what is heard to what is rendered, for when the canceller is at a loss.
+    likeness: Likeness,
     /// Peak that decays: what counts as loud here.
     peak: f32,
     muted: bool,
@@ -135,11 +144,22 @@ pub struct Listener {
     /// No utterance begins earlier: the last one's end, the wake word's.
     free_from: usize,
     woken_at: Option<usize>,
+    /// Told to wait for an utterance while the wake word may still be dying away.
+    to_arm: Option<ToArm>,
     /// End of the last sound that was rendered.
     rendered_until: usize,
     armed: Option<Armed>,
     /// Looks for speech while a reply plays; none once it was found.
     barge_in: Option<Segmenter>,
+}
+
+/// [`ListenCommand::Arm`], put off.
+#[derive(Clone, Copy)]
+struct ToArm {
+    pre_roll: bool,
+    wait_ms: u32,
+    /// Until when at the latest.
+    until: usize,
 }
 
 /// An utterance that is waited for, or under way.
@@ -150,6 +170,8 @@ struct Armed {
     hold: bool,
     /// Give up here.
     deadline: usize,
+    /// Frames without voice so far, up to [`HESITATION`].
+    quiet: u32,
     speech: Option<Speech>,
 }
 
@@ -168,6 +190,7 @@ impl Listener {
             vad: Vad::new(),
             spotter,
             echo: EchoCanceller::new(),
+            likeness: Likeness::default(),
             // Until somebody has spoken, they may be quiet.
             peak: 0.03,
             muted: false,
@@ -180,6 +203,7 @@ impl Listener {
             raw_power: VecDeque::new(),
             free_from: 0,
             woken_at: None,
+            to_arm: None,
             rendered_until: 0,
             armed: None,
             barge_in: None,
@@ -199,6 +223,7 @@ impl Listener {
         self.raw_power.extend(heard.iter().map(|v| v * v));
         let mut clean = Vec::with_capacity(heard.len() + FRAME);
         self.echo.push(&heard, rendered, &mut clean);
+        self.likeness.rendered(rendered);
         if rendered.iter().any(|v| v.abs() > 1e-3) {
             self.rendered_until = self.now + self.unfinished.len() + clean.len();
         }
@@ -222,18 +247,20 @@ impl Listener {
         let mut events = Vec::new();
         match command {
             ListenCommand::Arm { pre_roll, wait_ms, hold } => {
-                if !self.muted {
-                    self.arm(pre_roll, wait_ms, hold, &mut events);
+                let word_goes_on = self.woken_at.filter(|&at| at == self.free_from && self.now < at + WORD_TAIL);
+                match word_goes_on {
+                    _ if self.muted => {}
+                    Some(at) if !hold => self.to_arm = Some(ToArm { pre_roll, wait_ms, until: at + WORD_TAIL }),
+                    _ => self.arm(pre_roll, wait_ms, hold, &mut events),
                 }
             }
             ListenCommand::Release => self.release(&mut events),
-            ListenCommand::Disarm => self.armed = None,
+            ListenCommand::Disarm => (self.armed, self.to_arm) = (None, None),
             ListenCommand::Speaking(words) => {
                 if let Some(spotter) = &mut self.spotter {
                     spotter.replying(words.as_deref());
                 }
-                let config = ListenConfig { min_speech_ms: BARGE_IN_MS, ..self.config.clone() };
-                self.barge_in = words.is_some().then(|| Segmenter::new(&config));
+                self.barge_in = words.is_some().then(|| barge_in(&self.config));
             }
             ListenCommand::Mute(muted) => self.mute(muted),
             ListenCommand::Meter(on) => self.meter = on.then_some((0, 0.0)),
@@ -255,7 +282,7 @@ impl Listener {
 
     fn mute(&mut self, muted: bool) {
         self.muted = muted;
-        self.armed = None;
+        (self.armed, self.to_arm) = (None, None);
         self.woken_at = None;
         self.vad.reset();
         self.unfinished.clear();
@@ -285,12 +312,17 @@ impl Listener {
         {
             self.woken(woken.word, woken.score, events);
         }
+        self.after_the_word(events);
         match (self.armed.take(), &mut self.barge_in) {
             (Some(armed), _) => self.armed = self.hear(armed, frame, events),
             (None, Some(segmenter)) => {
                 if let Some(SegmentEvent::Started { .. }) = segmenter.push(frame) {
-                    self.barge_in = None;
-                    events.push(ListenEvent::BargeIn);
+                    if self.likeness.is_echo() {
+                        *segmenter = barge_in(&self.config);
+                    } else {
+                        self.barge_in = None;
+                        events.push(ListenEvent::BargeIn);
+                    }
                 }
             }
             (None, None) => {}
@@ -315,6 +347,7 @@ impl Listener {
         let mut frame = Frame::new(probabilities.pop().unwrap_or(0.0), samples);
         let n = FRAME.min(self.raw_power.len());
         let raw = self.raw_power.drain(..n).sum::<f32>() / FRAME as f32;
+        self.likeness.heard(raw);
         if self.echo.awake() && 10.0 * (raw + 1e-10).log10() - frame.level_db > MOSTLY_ECHO_DB {
             frame.probability = 0.0;
         }
@@ -339,12 +372,25 @@ impl Listener {
                 return;
             }
         }
-        self.armed = None;
+        (self.armed, self.to_arm) = (None, None);
         self.barge_in = None;
         let end = self.now - word_end(self.frames.make_contiguous()) * FRAME;
         self.free_from = self.free_from.max(end);
         self.woken_at = Some(self.now);
         events.push(ListenEvent::Wake { word, score });
+    }
+
+    /// Arms once the wake word has died away, or when it is clear that what goes on is no longer the word.
+    fn after_the_word(&mut self, events: &mut Vec<ListenEvent>) {
+        let Some(ToArm { pre_roll, wait_ms, until }) = self.to_arm else { return };
+        let silence = word_end(self.frames.make_contiguous()) * FRAME;
+        if silence > 0 && self.now - silence > self.free_from {
+            self.free_from = self.now - silence;
+        } else if self.now < until {
+            return;
+        }
+        self.to_arm = None;
+        self.arm(pre_roll, wait_ms, false, events);
     }
 
     fn arm(&mut self, pre_roll: bool, wait_ms: u32, hold: bool, events: &mut Vec<ListenEvent>) {
@@ -360,6 +406,7 @@ impl Listener {
             base: self.now - frames * FRAME,
             hold,
             deadline: self.now + wait_ms as usize * 16,
+            quiet: 0,
             speech: None,
         };
         // What was said meanwhile is heard now. Positions go back with it, so that no chunk runs ahead.
@@ -414,6 +461,12 @@ impl Listener {
             }
             None => {}
         }
+        if armed.speech.is_none() && armed.quiet < HESITATION {
+            armed.quiet = if frame.probability < VOICE { armed.quiet + 1 } else { 0 };
+            if armed.quiet == HESITATION {
+                events.push(ListenEvent::Waiting);
+            }
+        }
         match &mut armed.speech {
             Some(speech) if !speech.paused && self.now >= speech.told + CHUNK => {
                 let now = self.now;
@@ -465,24 +518,37 @@ impl Listener {
     }
 }
 
-/// How many frames before the end of `frames`, in which a wake word was just found, the word ended: at the beginning
-/// of the last silence of 96 ms within 400 ms that follows speech (a consonant's closure is shorter), else now.
+/// Finds speech that interrupts a reply.
+fn barge_in(config: &ListenConfig) -> Segmenter {
+    Segmenter::new(&ListenConfig { min_speech_ms: BARGE_IN_MS, ..config.clone() })
+}
+
+/// How many frames before the end of `frames`, in which a wake word was just found, the word ended: in the last silence of
+/// 96 ms or more (a consonant's closure is shorter) that follows speech, at its beginning if that is within 560 ms, or else
+/// at its end if that is within 400 ms: whoever speaks on at once is not to lose the first syllable. Else now.
 fn word_end(frames: &[Frame]) -> usize {
     const SILENCE: usize = 6;
     const SPEECH: usize = 8;
-    const REACH: usize = 25;
+    const REACH: usize = 35;
+    const REACH_OF_END: usize = 25;
     let recent = &frames[frames.len().saturating_sub(60)..];
     let loudest = recent.iter().map(|frame| frame.level_db).fold(f32::MIN, f32::max);
     let quiet = |frame: &Frame| frame.level_db < loudest - 18.0 || frame.probability < 0.3;
-    let (mut end, mut run, mut loud) = (0, 0, 0);
+    let (mut silence, mut run, mut loud) = (None, 0, 0);
     for (i, frame) in recent.iter().enumerate() {
         (run, loud) = if quiet(frame) { (run + 1, loud) } else { (0, loud + 1) };
-        if run == SILENCE && loud >= SPEECH {
-            // Two frames of it are the word dying away.
-            end = recent.len() - (i + 1 - SILENCE) - 2;
+        if run >= SILENCE && loud >= SPEECH {
+            silence = Some((i + 1 - run, i));
         }
     }
-    if end <= REACH { end } else { 0 }
+    let Some((first, last)) = silence else { return 0 };
+    // Two frames of it are the word dying away.
+    let (beginning, end) = (recent.len() - first - 2, recent.len() - last);
+    match () {
+        () if beginning <= REACH => beginning,
+        () if end <= REACH_OF_END => end + SILENCE / 2,
+        () => 0,
+    }
 }
 
 /// Where a listener's sound comes from: the microphone and the speaker's tap, or a test.

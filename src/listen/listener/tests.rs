@@ -87,7 +87,7 @@ fn short(events: &[(usize, ListenEvent)]) -> String {
         ListenEvent::End(EndReason::Cap) => ".cap",
         ListenEvent::End(EndReason::Released) => ".released",
         ListenEvent::End(EndReason::Nothing) => ".nothing",
-        ListenEvent::Audio(_) | ListenEvent::Device(_) | ListenEvent::Level(_) => "",
+        ListenEvent::Waiting | ListenEvent::Audio(_) | ListenEvent::Device(_) | ListenEvent::Level(_) => "",
     };
     // Sentences pause where they like; twice is once more.
     events.iter().map(|(_, event)| letter(event)).collect::<String>().replace("PR", "")
@@ -123,6 +123,9 @@ fn a_command_after_the_wake_word_is_told_without_the_word() {
         let events = play(listener(word_ends + lag_ms * 16), &sound, &[], &[]);
         let name = format!("gap {gap_ms} ms, lag {lag_ms} ms");
         assert_eq!(short(&events), "WSP.silence", "{name}");
+        // Who goes on speaking is not spoken over.
+        let waited = events.iter().any(|(_, event)| *event == ListenEvent::Waiting);
+        assert_eq!(waited, gap_ms > 300, "{name}");
         let told = told(&events, &sound);
         assert!(told.start + 960 >= word_ends, "{name}: {} of the word", word_ends - told.start);
         assert!(told.start <= begins, "{name}: {} samples of the command are missing", told.start - begins);
@@ -140,8 +143,9 @@ fn a_command_after_the_wake_word_is_told_without_the_word() {
 #[test]
 fn nobody_speaks() {
     let check = |name: &str, commands: &[(usize, ListenCommand)], expected: &str, at_ms: usize| {
-        let events = play(listener(0), &room(9000), &[], commands);
+        let mut events = play(listener(0), &room(9000), &[], commands);
         assert_eq!(short(&events), expected, "{name}");
+        events.retain(|(_, event)| *event != ListenEvent::Waiting);
         if let Some((at, _)) = events.last() {
             assert!((at_ms..at_ms + 40).contains(&(at / 16)), "{name}: {}", at / 16);
         }
@@ -254,6 +258,8 @@ fn a_wake_word_ends_at_the_silence_after_it() {
     check("..........##########....", 0);
     check("..........##########..........", 8);
     check("..........##########..........####", 12);
+    check("..........##########........................................##########", 14);
+    check("..........##########........................................##############################", 0);
     check("..........########...####", 0);
 }
 
