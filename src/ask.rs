@@ -381,15 +381,6 @@ pub fn home(config: &Config) -> Result<Registry, Failure> {
     Ok(household(config)?.tools)
 }
 
-/// The same, and its timers, for whoever lets them ring; they outlive the process.
-///
-/// # Errors
-/// As [`home`].
-pub fn home_with_timers(config: &Config) -> Result<(Registry, timers::SharedTimers), Failure> {
-    let household = household_with(config, kept_timers(config))?;
-    Ok((household.tools, household.timers))
-}
-
 /// The timers in the state folder; where that cannot be used, timers that last as long as the process.
 pub fn kept_timers(config: &Config) -> timers::SharedTimers {
     let kept = timers::SharedTimers::open(&config.state.timers(), timers::clock());

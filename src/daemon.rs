@@ -22,13 +22,14 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::ask;
+use crate::ask::{self, Household};
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
 use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
-use crate::dialogue::{ToolCall, ToolResult, TurnId};
+use crate::dialogue::{Effect, ToolCall, ToolResult, TurnId, Volume};
 use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
 use crate::home::Registry;
+use crate::home::audit::AuditLog;
 use crate::home::timers::SharedTimers;
 use crate::listen::listener::{DeviceState, ListenCommand, ListenEvent};
 use crate::mouth::{Hush, Line};
@@ -92,6 +93,8 @@ struct Daemon {
     /// To stop the model, once there is one.
     stop_model: Option<Arc<Interrupt>>,
     has_voice: bool,
+    /// How loud it speaks: 1 is as the voice was made.
+    volume: f32,
     phrases: bool,
     reads_text: bool,
     turns: Turns,
@@ -111,12 +114,14 @@ impl Daemon {
         let on = |kind| signal(kind).map_err(|error| Failure::new(INTERNAL, format!("no signals: {error}")));
         let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let hangup = on(SignalKind::hangup())?;
-        let (home, timers) = ask::home_with_timers(&config)?;
+        let Household { tools: home, timers, .. } = ask::household_with(&config, ask::kept_timers(&config))?;
+        let home = home.audited(AuditLog::new(&config.state.path(), &config.audit));
         let hush = Hush::default();
         let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
         let (turns, last) = Turns::open(&config);
+        let volume = config.speech.volume;
         let mut daemon = Self {
-            conversation: Conversation::new(turn_taking(&config, false, false), last),
+            conversation: Conversation::new(turn_taking(&config, false, false), last, Instant::now()),
             config,
             read,
             service,
@@ -127,6 +132,7 @@ impl Daemon {
             timers,
             stop_model: None,
             has_voice: false,
+            volume,
             phrases: false,
             reads_text: false,
             turns,
@@ -136,7 +142,7 @@ impl Daemon {
             to_call: Vec::new(),
         };
         terminal::notice("loading the model");
-        daemon.say(Line::Volume(daemon.config.speech.volume));
+        daemon.say(Line::Volume(daemon.volume));
         daemon.remember_mute();
         Ok((daemon, Inbox { notices, orders, calls: JoinSet::new(), terminate, interrupt, hangup }))
     }
@@ -144,7 +150,7 @@ impl Daemon {
     /// A microphone that was switched off stays off.
     fn remember_mute(&mut self) {
         if self.mute_file().exists() {
-            let outputs = self.conversation.handle(Input::Mute(true));
+            let outputs = self.conversation.handle(Input::Mute(true), Instant::now());
             let quiet = outputs.into_iter().filter(|output| !matches!(output, Output::Play(_)));
             self.carry_out(quiet.collect());
         }
@@ -157,7 +163,7 @@ impl Daemon {
             for (turn, call) in self.to_call.drain(..) {
                 let home = Rc::clone(&self.home);
                 inbox.calls.spawn_local(async move {
-                    let result = home.call(&call).await;
+                    let result = home.call_in(Some(turn), &call).await;
                     (turn, call, result)
                 });
             }
@@ -213,7 +219,7 @@ impl Daemon {
         (self.phrases, self.reads_text) = (loaded.phrases, loaded.reads_text);
         self.stop_model = Some(loaded.interrupt);
         let taking = turn_taking(&self.config, self.phrases, self.reads_text);
-        self.conversation.handle(Input::Configure(taking));
+        self.conversation.handle(Input::Configure(taking), Instant::now());
         self.publisher.update(|public| {
             public.details.insert("model".into(), loaded.name.into());
         });
@@ -266,6 +272,9 @@ impl Daemon {
             Ok((turn, call, result)) => {
                 let line = json!({"tool": call.name, "outcome": result.outcome});
                 self.publisher.event("called", &line);
+                if let Some(Effect::Volume(volume)) = &result.effect {
+                    self.set_volume(*volume);
+                }
                 self.turns.called(turn, call, result.clone());
                 self.input(Input::Done(turn, result));
             }
@@ -279,8 +288,17 @@ impl Daemon {
         }
     }
 
+    fn set_volume(&mut self, volume: Volume) {
+        let percent = match volume {
+            Volume::To(percent) => f32::from(percent),
+            Volume::By(points) => self.volume * 100.0 + f32::from(points),
+        };
+        self.volume = (percent / 100.0).clamp(0.0, 1.0);
+        self.say(Line::Volume(self.volume));
+    }
+
     fn input(&mut self, input: Input) {
-        let outputs = self.conversation.handle(input);
+        let outputs = self.conversation.handle(input, Instant::now());
         self.carry_out(outputs);
     }
 
@@ -291,7 +309,7 @@ impl Daemon {
             match output {
                 Output::Model(turn, job) => {
                     if !self.job(turn, job) {
-                        queue.extend(self.conversation.handle(Input::Failed(turn)));
+                        queue.extend(self.conversation.handle(Input::Failed(turn), Instant::now()));
                     }
                 }
                 Output::Listen(command) => self.ears(command),
@@ -486,7 +504,7 @@ impl Daemon {
     }
 
     fn adopt(&mut self, new: Config) -> Vec<&'static str> {
-        let old = &self.config;
+        let (old, old_volume) = (&self.config, self.config.speech.volume);
         let words = |config: &Config| config.wake.words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
         let voices = |config: &Config| crate::config::SpeechConfig { volume: 1.0, ..config.speech.clone() };
         let changed = [
@@ -502,7 +520,10 @@ impl Daemon {
         ];
         let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.words.clone()));
-        self.say(Line::Volume(new.speech.volume));
+        if new.speech.volume != old_volume {
+            self.volume = new.speech.volume;
+            self.say(Line::Volume(self.volume));
+        }
         self.turns.configure(&new);
         let taking = turn_taking(&new, self.phrases, self.reads_text);
         self.config = new;
@@ -541,5 +562,6 @@ fn turn_taking(config: &Config, phrases: bool, reads_text: bool) -> TurnTaking {
         question_ms: turn.question_ms,
         barge_in: turn.barge_in,
         max_ms: config.listen.max_ms,
+        consent: config.risk.window(),
     }
 }

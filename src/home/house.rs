@@ -135,13 +135,13 @@ impl House {
             Action::Look => None,
             _ => match orders::order(tool, action, arguments, self.degrees) {
                 Ok(order) => Some(order),
-                Err(answer) => return Plan::Answer(answer),
+                Err(answer) => return Plan::Answer(*answer),
             },
         };
         let devices = self.devices();
         let (found, subject, kind) = match self.find(tool, action, arguments, &devices) {
             Ok(found) => found,
-            Err(answer) => return Plan::Answer(answer),
+            Err(answer) => return Plan::Answer(*answer),
         };
         match order {
             None => Plan::Look(found, subject),
@@ -156,7 +156,7 @@ impl House {
         action: Action,
         arguments: &Arguments,
         devices: &[Device],
-    ) -> Result<(Vec<Device>, Subject, String), ToolResult> {
+    ) -> Result<(Vec<Device>, Subject, String), Box<ToolResult>> {
         let word = |key: &str| arguments.get(key).and_then(Value::as_str);
         let (room, here) = (word("room"), self.here.as_deref());
         let kinds = action.kinds();
@@ -183,7 +183,7 @@ impl House {
                 };
                 (devices.iter().map(like).collect(), Wanted::Kind(first), *first)
             }
-            (None, None, []) => return Err(asked(tool, "Which device do you mean?".to_owned())),
+            (None, None, []) => return Err(Box::new(asked(tool, "Which device do you mean?".to_owned()))),
         };
         let room = if name.is_some() { None } else { room };
         let found = match found {
@@ -209,7 +209,7 @@ impl House {
                 Ok((vec![device], subject, kind.to_owned()))
             }
             Found::All(all) if all.len() > MAX_DEVICES => {
-                Err(refused(tool, "too many devices", format!("{} devices are too many at once.", all.len())))
+                Err(Box::new(refused(tool, "too many devices", format!("{} devices are too many at once.", all.len()))))
             }
             Found::All(all) => {
                 let place = room.map(|room| room_named(devices, room).unwrap_or(room));
@@ -222,14 +222,14 @@ impl House {
                 let several: Vec<Device> = several.into_iter().map(own).collect();
                 match self.likeliest(action, &several) {
                     Some(device) => Ok((vec![device.clone()], Subject::one(device), kind.to_owned())),
-                    None => Err(asked(tool, which(called, &several))),
+                    None => Err(Box::new(asked(tool, which(called, &several)))),
                 }
             }
             Found::Nothing(near) => {
                 let near: Vec<Device> = near.into_iter().map(own).collect();
-                Err(missing(tool, called, room, &near))
+                Err(Box::new(missing(tool, called, room, &near)))
             }
-            Found::NoRoom => Err(missing(tool, called, room, &[])),
+            Found::NoRoom => Err(Box::new(missing(tool, called, room, &[]))),
         }
     }
 
