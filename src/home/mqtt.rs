@@ -1,7 +1,7 @@
 //! Devices on an MQTT broker, and hearth itself as Home Assistant sees it there.
 //!
 //! Owns the description of the devices (`[home.mqtt]`) and [`Mqtt`], the handle that the house uses. The connection lives
-//! on a thread of its own ([`link`]), so that it outlasts a single call; messages go there over a bounded queue, and what is
+//! on a thread of its own, so that it outlasts a single call; messages go there over a bounded queue, and what is
 //! known comes back through a watch. An order is published at once or refused, never kept for later: a light must not go
 //! on in the night because the broker came back.
 //!
@@ -23,7 +23,7 @@ use super::HomeError;
 use super::device::{Device, Fault, Health, Order, State};
 
 pub use announce::About;
-pub use thing::{Field, OrderName, Reading, Template, ThingConfig};
+pub use thing::{Field, FullTemplate, OrderName, Reading, Template, ThingConfig};
 
 /// Most orders that wait for the thread; it takes them in microseconds.
 const MAX_QUEUED: usize = 16;
