@@ -17,9 +17,10 @@ use crate::failure::{Failure, UNAVAILABLE};
 use crate::followup::Memory;
 use crate::home::device::Backend;
 use crate::home::house::House;
+use crate::home::mqtt::Mqtt;
 use crate::home::resolve::room_named;
 use crate::home::simulated::Simulated;
-use crate::home::{self, HomeError, Registry, own, schema, timers};
+use crate::home::{self, HomeError, Registry, command, own, schema, timers, webhook};
 use crate::listen::segment::EndReason;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
@@ -380,6 +381,16 @@ pub fn home(config: &Config) -> Result<Registry, Failure> {
     Ok(household(config)?.tools)
 }
 
+/// The timers in the state folder; where that cannot be used, timers that last as long as the process.
+pub fn kept_timers(config: &Config) -> timers::SharedTimers {
+    let kept = timers::SharedTimers::open(&config.state.timers(), timers::clock());
+    let kept = kept.unwrap_or_else(|error| {
+        tracing::error!(%error, "timers will not outlive a restart");
+        timers::SharedTimers::new(timers::clock())
+    });
+    kept.with(config.timers.clone())
+}
+
 /// The tools, and what they work on.
 pub struct Household {
     /// All tools.
@@ -390,11 +401,19 @@ pub struct Household {
     pub timers: timers::SharedTimers,
 }
 
-/// The home of the configuration.
+/// The home of the configuration, with timers that last as long as the process.
 ///
 /// # Errors
 /// As [`home`].
 pub fn household(config: &Config) -> Result<Household, Failure> {
+    household_with(config, timers::SharedTimers::new(timers::clock()).with(config.timers.clone()))
+}
+
+/// The home of the configuration with these timers.
+///
+/// # Errors
+/// As [`home`].
+pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<Household, Failure> {
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
     let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
@@ -402,12 +421,17 @@ pub fn household(config: &Config) -> Result<Household, Failure> {
     if !config.home.simulated.is_empty() {
         backends.push(Backend::Simulated(Simulated::new(&config.home.simulated)?));
     }
+    if config.home.mqtt.host.is_some() {
+        backends.push(Backend::Mqtt(Mqtt::start(&config.home.mqtt)?));
+    }
     let house = Arc::new(House::new(backends, &config.home, &config.risk));
     if let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
         return Err(HomeError::Config(format!("here: there is no {here}")).into());
     }
-    let timers = timers::SharedTimers::new(timers::clock());
-    let registry = home::registry(&tools, &house, &timers, &own::calendar())?;
+    let mut registry = home::registry(&tools, &house, &timers, &own::calendar())?;
+    for tool in command::tools(&config.home.command)?.into_iter().chain(webhook::tools(&config.home.webhook)?) {
+        registry = registry.with(tool)?;
+    }
     let registry = registry.careful(&config.risk, config.model.min_margin);
     // A tool of your own goes here, see README.
     Ok(Household { tools: registry, house, timers })

@@ -114,7 +114,7 @@ impl Daemon {
         let on = |kind| signal(kind).map_err(|error| Failure::new(INTERNAL, format!("no signals: {error}")));
         let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let hangup = on(SignalKind::hangup())?;
-        let Household { tools: home, timers, .. } = ask::household(&config)?;
+        let Household { tools: home, timers, .. } = ask::household_with(&config, ask::kept_timers(&config))?;
         let home = home.audited(AuditLog::new(&config.state.path(), &config.audit));
         let hush = Hush::default();
         let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;

@@ -19,11 +19,14 @@ pub use speak::Degrees;
 
 use self::orders::Action;
 use self::speak::{MAX_NAMED, Report, Subject, describe, intent, reported};
+use super::command::CommandConfig;
 use super::device::{Backend, Device, Fault, Health, Order, State};
+use super::mqtt::MqttConfig;
 use super::phrase::{at, list, sentence};
 use super::resolve::{Found, by_name, by_place, room_named};
 use super::risk::{Intent, Level, RiskConfig};
 use super::simulated::SimulatedConfig;
+use super::webhook::WebhookConfig;
 use super::{Answer, DEADLINE_S, Tool, asked, failed, refused, result};
 use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
 
@@ -33,7 +36,7 @@ const EACH: Duration = Duration::from_millis(DEADLINE_S * 1000 - 200);
 const MAX_DEVICES: usize = 100;
 
 /// `[home]` of the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HomeConfig {
     /// The room that the speaker is in.
@@ -42,6 +45,12 @@ pub struct HomeConfig {
     pub degrees: Degrees,
     /// `[home.simulated]`: a home without a house.
     pub simulated: SimulatedConfig,
+    /// `[home.mqtt]`: a broker and the devices on it.
+    pub mqtt: MqttConfig,
+    /// `[[home.command]]`: tools that run a program.
+    pub command: Vec<CommandConfig>,
+    /// `[[home.webhook]]`: tools that call a URL.
+    pub webhook: Vec<WebhookConfig>,
 }
 
 /// All devices, and how they are spoken of.
