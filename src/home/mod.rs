@@ -8,6 +8,7 @@
 //! its declaration does not allow, and no call outlasts the registry's deadline.
 
 pub mod device;
+pub mod hass;
 pub mod phrase;
 pub mod resolve;
 pub mod schema;
