@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -13,7 +14,13 @@ use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
 use crate::config::Config;
 use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::failure::{Failure, UNAVAILABLE};
-use crate::home::{Registry, schema, simulated, timers};
+use crate::followup::Memory;
+use crate::home::device::Backend;
+use crate::home::house::House;
+use crate::home::resolve::room_named;
+use crate::home::simulated::Simulated;
+use crate::home::hass::HomeAssistant;
+use crate::home::{self, HomeError, Registry, own, schema, timers};
 use crate::listen::segment::EndReason;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
@@ -151,6 +158,7 @@ pub struct Hearth {
     model: Gemma,
     home: Registry,
     turns: u64,
+    memory: Memory,
 }
 
 impl Hearth {
@@ -163,7 +171,8 @@ impl Hearth {
         onnx::init(&config.runtime.onnxruntime)?;
         let home = home(config)?;
         let model = Gemma::load(config.model.clone(), &home.specs())?;
-        Ok(Self { config: config.clone(), model, home, turns: 0 })
+        let memory = Memory::new(config.risk.window());
+        Ok(Self { config: config.clone(), model, home, turns: 0, memory })
     }
 
     /// The model, for measuring.
@@ -205,9 +214,14 @@ impl Hearth {
     pub fn answer(&mut self, question: Question, voice: &mut dyn Synthesize) -> Result<Answer, Failure> {
         let question = self.speak_for_a_deaf_reader(question, voice)?;
         let started = Instant::now();
-        let mut turn = Turn::new(Assistant::new(self.model.folder().manifest.phrases), voice);
+        if question == Question::Silence {
+            self.memory.drop_question();
+            return Ok(Answer::silence());
+        }
+        let (phrases, memory) = (self.model.folder().manifest.phrases, std::mem::take(&mut self.memory));
+        let mut turn = Turn::new(Assistant::remembering(phrases, memory, started), voice);
         match question {
-            Question::Silence => return Ok(Answer::silence()),
+            Question::Silence => {}
             Question::Speech { samples, cut_at_s } => {
                 if let Some(limit_s) = cut_at_s {
                     turn.handle(Event::TooLong(limit_s));
@@ -217,7 +231,8 @@ impl Hearth {
             Question::Text(text) => self.reply(&mut turn, |model| model.read(&text)),
         }
         self.carry_out(&mut turn)?;
-        let mut answer = turn.finish(self.model.timeline());
+        let (mut answer, memory) = turn.finish(self.model.timeline());
+        self.memory = memory;
         answer.timeline.total_ms = ms(started.elapsed());
         telemetry::turn(self.turns, &answer.timeline);
         Ok(answer)
@@ -344,16 +359,17 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    fn finish(self, timeline: Timeline) -> Answer {
-        let Self { actions, said, error, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
-        Answer {
+    fn finish(self, timeline: Timeline) -> (Answer, Memory) {
+        let Self { assistant, actions, said, error, sound, tool_ms, speak_ms, first_sound_ms, .. } = self;
+        let answer = Answer {
             heard: true,
             actions,
             said: said.join(" "),
             error,
             timeline: Timeline { tool_ms, speak_ms, first_sound_ms, ..timeline },
             reply: sound.unwrap_or(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }),
-        }
+        };
+        (answer, assistant.remember(Instant::now()))
     }
 }
 
@@ -362,7 +378,7 @@ impl<'a> Turn<'a> {
 /// # Errors
 /// When the tools are damaged (69) or the home contradicts itself (78).
 pub fn home(config: &Config) -> Result<Registry, Failure> {
-    Ok(home_with_timers(config)?.0)
+    Ok(household(config)?.tools)
 }
 
 /// The same, and its timers, for whoever lets them ring.
@@ -370,12 +386,48 @@ pub fn home(config: &Config) -> Result<Registry, Failure> {
 /// # Errors
 /// As [`home`].
 pub fn home_with_timers(config: &Config) -> Result<(Registry, timers::SharedTimers), Failure> {
+    let household = household(config)?;
+    Ok((household.tools, household.timers))
+}
+
+/// The tools, and what they work on.
+pub struct Household {
+    /// All tools.
+    pub tools: Registry,
+    /// The devices.
+    pub house: Arc<House>,
+    /// The timers, for whoever lets them ring.
+    pub timers: timers::SharedTimers,
+}
+
+/// The home of the configuration.
+///
+/// # Errors
+/// As [`home`].
+pub fn household(config: &Config) -> Result<Household, Failure> {
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
     let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
-    let (registry, home) = simulated::simulated_registry(&tools, &config.home, timers::clock())?;
+    let mut backends = Vec::new();
+    if !config.home.simulated.is_empty() {
+        backends.push(Backend::Simulated(Simulated::new(&config.home.simulated)?));
+    }
+    if let Some(server) = &config.home.home_assistant {
+        backends.push(Backend::HomeAssistant(HomeAssistant::start(server).map_err(HomeError::from)?));
+    }
+    // What a server has may not be known yet.
+    let known = config.home.home_assistant.is_none();
+    let house = Arc::new(House::new(backends, &config.home, &config.risk));
+    if known
+        && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none())
+    {
+        return Err(HomeError::Config(format!("here: there is no {here}")).into());
+    }
+    let timers = timers::SharedTimers::new(timers::clock());
+    let registry = home::registry(&tools, &house, &timers, &own::calendar())?;
+    let registry = registry.careful(&config.risk, config.model.min_margin);
     // A tool of your own goes here, see README.
-    Ok((registry, home.timers().clone()))
+    Ok(Household { tools: registry, house, timers })
 }
 
 /// The voice of the configuration. ONNX Runtime must be open.

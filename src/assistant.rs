@@ -4,9 +4,12 @@
 //! What is said follows what happened: a sentence about an action comes from the result of the call, never from the
 //! model's hope. A reply that is malformed, loops or runs into its bound executes nothing.
 
+use std::time::Instant;
+
 use serde_json::{Map, Value};
 
 use crate::dialogue::{Outcome, ReplyEvent, Stop, ToolCall, ToolResult};
+use crate::followup::{Memory, Recall, Step};
 
 /// A model that keeps calling tools is stopped after so many rounds.
 const MAX_ROUNDS: usize = 3;
@@ -59,11 +62,40 @@ pub struct Assistant {
     waiting: usize,
     results: Vec<ToolResult>,
     said: String,
+    recall: Recall,
+    /// All that was said in this turn.
+    words: String,
 }
 
 impl Assistant {
-    /// A fresh turn. `phrases` says whether the model may put results into words itself (manifest).
+    /// A turn that knows of none before it. `phrases` says whether the model may put results into words itself
+    /// (manifest).
     pub fn new(phrases: bool) -> Self {
+        Self::with(phrases, Recall::default())
+    }
+
+    /// A turn that begins now and knows what was said before it. Give the memory back with [`Assistant::remember`] when
+    /// the turn is over, however it ended.
+    pub fn remembering(phrases: bool, memory: Memory, now: Instant) -> Self {
+        Self::with(phrases, Recall::new(memory, Some(now)))
+    }
+
+    /// Tells the time: what is handled from here on happens then.
+    pub fn at(&mut self, now: Instant) {
+        self.recall.at(now);
+    }
+
+    /// Does this turn end with a question that a yes or a no answers?
+    pub fn asks(&self) -> bool {
+        self.recall.asks()
+    }
+
+    /// The turn is over and has been heard by now, or was cut short.
+    pub fn remember(self, now: Instant) -> Memory {
+        self.recall.remember(&self.words, now)
+    }
+
+    fn with(phrases: bool, recall: Recall) -> Self {
         Self {
             phrases,
             rounds: 0,
@@ -73,6 +105,8 @@ impl Assistant {
             waiting: 0,
             results: Vec::new(),
             said: String::new(),
+            recall,
+            words: String::new(),
         }
     }
 
@@ -81,6 +115,7 @@ impl Assistant {
         match event {
             Event::Reply(ReplyEvent::Text(piece)) => {
                 self.said.push_str(&piece);
+                self.words.push_str(&piece);
                 vec![Command::Stream(piece)]
             }
             Event::Reply(ReplyEvent::Call(call)) => {
@@ -111,11 +146,35 @@ impl Assistant {
             Stop::EndOfTurn | Stop::AwaitsTools if self.rounds == MAX_ROUNDS => self.finish_with(APOLOGY),
             Stop::EndOfTurn | Stop::AwaitsTools => {
                 self.rounds += 1;
-                self.waiting = calls.len();
                 self.results.clear();
-                calls.into_iter().map(Command::Call).collect()
+                self.carry_out(calls)
             }
         }
+    }
+
+    /// Calls for the home become commands; yes, no, corrections and the like are answered here.
+    fn carry_out(&mut self, calls: Vec<ToolCall>) -> Vec<Command> {
+        let names: Vec<String> = calls.iter().map(|call| call.name.clone()).collect();
+        let steps = self.recall.resolve(calls);
+        let mut commands = Vec::with_capacity(steps.len());
+        for (name, step) in names.into_iter().zip(steps) {
+            match step {
+                Step::Call(call) => {
+                    self.waiting += 1;
+                    commands.push(Command::Call(call));
+                }
+                Step::Say(sentence) => {
+                    let content = Map::from_iter([("said".to_owned(), Value::from(sentence.as_str()))]);
+                    let say = Some(sentence.clone());
+                    self.results.push(ToolResult { name, outcome: Outcome::Done, content, say, effect: None });
+                    commands.push(self.say(sentence));
+                }
+            }
+        }
+        if self.waiting == 0 {
+            commands.extend(self.settle());
+        }
+        commands
     }
 
     /// None of the calls of a reply with a malformed one is carried out.
@@ -125,17 +184,24 @@ impl Assistant {
         }
         let error = Value::from("the call was malformed, nothing was done; call again");
         let content = Map::from_iter([("error".to_owned(), error)]);
-        vec![Command::Answer(vec![ToolResult { name: "error".into(), outcome: Outcome::Refused, content, say: None }])]
+        vec![Command::Answer(vec![ToolResult {
+            name: "error".into(),
+            outcome: Outcome::Refused,
+            content,
+            say: None,
+            effect: None,
+        }])]
     }
 
     fn tool_done(&mut self, result: ToolResult) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.recall.done(&result);
         let say = match (&result.say, self.phrases) {
             (Some(say), _) => Some(say.clone()),
             (None, true) => None,
             (None, false) => Some(plain(result.outcome).to_owned()),
         };
-        commands.extend(say.map(|say| self.say(say)));
+        commands.extend(say.filter(|say| !say.is_empty()).map(|say| self.say(say)));
         self.results.push(result);
         self.waiting = self.waiting.saturating_sub(1);
         if self.waiting == 0 {
@@ -150,10 +216,12 @@ impl Assistant {
     }
 
     fn say(&mut self, sentence: String) -> Command {
-        if !self.said.is_empty() {
-            self.said.push(' ');
+        for said in [&mut self.said, &mut self.words] {
+            if !said.is_empty() {
+                said.push(' ');
+            }
+            said.push_str(&sentence);
         }
-        self.said.push_str(&sentence);
         Command::Say(sentence)
     }
 
@@ -184,7 +252,7 @@ mod tests {
     use super::*;
 
     fn call(name: &str) -> Event {
-        Event::Reply(ReplyEvent::Call(ToolCall { name: name.into(), arguments: Map::new() }))
+        Event::Reply(ReplyEvent::Call(ToolCall::new(name, Map::new())))
     }
 
     fn text(piece: &str) -> Event {
@@ -200,7 +268,13 @@ mod tests {
     }
 
     fn done(outcome: Outcome, say: Option<&str>) -> Event {
-        Event::ToolDone(ToolResult { name: "t".into(), outcome, content: Map::new(), say: say.map(str::to_owned) })
+        Event::ToolDone(ToolResult {
+            name: "t".into(),
+            outcome,
+            content: Map::new(),
+            say: say.map(str::to_owned),
+            effect: None,
+        })
     }
 
     /// Commands in short: `call t`, `say ...`, `stream ...`, `answer n`, `settle n|said`.

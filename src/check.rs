@@ -131,12 +131,12 @@ fn voice_files(findings: &mut Findings, config: &Config) {
 fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
     let vocabulary = &folder.manifest.vocabulary;
     let unknown = |known: &[String], name: &str| !known.is_empty() && !known.iter().any(|k| k == name);
-    for (room, kinds) in &config.home.rooms {
+    for (room, kinds) in &config.home.simulated.rooms {
         let mut names = Vec::new();
         names.extend(unknown(&vocabulary.rooms, room).then_some(room));
         names.extend(kinds.iter().filter(|kind| unknown(&vocabulary.kinds, kind)));
         for name in names {
-            let message = format!("`{name}` under home.rooms is a name that this model was not trained on");
+            let message = format!("`{name}` under home.simulated.rooms is a name that this model was not trained on");
             findings.problem("home", Failure::new(CONFIG, message));
         }
     }

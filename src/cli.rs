@@ -14,7 +14,7 @@ use crate::control::client::{self, Connection};
 use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
-use crate::{bench, check, daemon, devices, eval, history, inspect, terminal};
+use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -145,6 +145,11 @@ enum Verb {
     Cancel,
     /// Have the daemon read its configuration again
     Reload,
+    /// Look at the home, or call one of its tools
+    Home {
+        #[command(subcommand)]
+        verb: HomeVerb,
+    },
     /// Look into models
     Model {
         #[command(subcommand)]
@@ -158,6 +163,24 @@ enum PttVerb {
     Stop,
     Toggle,
     Hold,
+}
+
+#[derive(Debug, Subcommand)]
+enum HomeVerb {
+    /// All devices, and how they are
+    List {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Call a tool, whatever its level; prints the result
+    Call {
+        /// Its name, such as turn_on
+        tool: String,
+        /// Its arguments, a JSON object
+        #[arg(default_value = "{}")]
+        arguments: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -228,6 +251,10 @@ impl Args {
             }
             Verb::Cancel => tell(config, &json!({"do": "cancel"}), false),
             Verb::Reload => tell(config, &json!({"do": "reload"}), false),
+            Verb::Home { verb: HomeVerb::List { json } } => household::list(&config?.checked()?, json),
+            Verb::Home { verb: HomeVerb::Call { tool, arguments } } => {
+                household::call(&config?.checked()?, &tool, &arguments)
+            }
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
         }
     }

@@ -8,7 +8,9 @@ use thiserror::Error;
 use crate::audio::capture::CaptureConfig;
 use crate::control::ControlConfig;
 use crate::history::{HistoryConfig, RecordConfig};
-use crate::home::simulated::SimulatedConfig;
+use crate::home::HomeConfig;
+use crate::home::audit::AuditConfig;
+use crate::home::risk::RiskConfig;
 use crate::listen::ListenConfig;
 use crate::listen::wake::WakeConfig;
 use crate::model::generate::ModelConfig;
@@ -199,7 +201,11 @@ pub struct Config {
     /// `[speech]`.
     pub speech: SpeechConfig,
     /// `[home]`.
-    pub home: SimulatedConfig,
+    pub home: HomeConfig,
+    /// `[risk]`.
+    pub risk: RiskConfig,
+    /// `[audit]`.
+    pub audit: AuditConfig,
     /// `[control]`.
     pub control: ControlConfig,
     /// `[state]`.
@@ -228,7 +234,8 @@ impl Config {
         let runtime = &mut config.runtime.onnxruntime;
         let paths = [runtime, &mut config.model.dir, &mut config.speech.voice, &mut config.wake.dir];
         let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
-        let optional = optional.chain(&mut config.state.dir);
+        let token = config.home.home_assistant.iter_mut().filter_map(|server| server.token_file.as_mut());
+        let optional = optional.chain(&mut config.state.dir).chain(token);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
@@ -251,7 +258,12 @@ impl Config {
         let wild = wild.map(|word| format!("{} for {}", word.threshold, word.word));
         let names = self.wake.words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>();
         let named = names.iter().all(|name| !name.is_empty() && !name.contains(['/', '.']));
-        let checks: [(&'static str, String, bool, &'static str); 18] = [
+        let risk = &self.risk;
+        let margin = model.min_margin;
+        let checks: [(&'static str, String, bool, &'static str); 21] = [
+            ("model.min_margin", margin.to_string(), (0.0..=100.0).contains(&margin), "0 to 100"),
+            ("risk.confirm_s", risk.confirm_s.to_string(), (1..=120).contains(&risk.confirm_s), "1 to 120"),
+            ("audit.files", self.audit.files.to_string(), self.audit.files <= 100, "0 to 100"),
             ("wake.words.threshold", wild.clone().unwrap_or_default(), wild.is_none(), "0 to 1"),
             ("wake.words.word", names.join(", "), named, "words"),
             ("history.turns", self.history.turns.to_string(), self.history.turns <= 10_000, "0 to 10000"),

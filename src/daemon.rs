@@ -498,6 +498,7 @@ impl Daemon {
             ("control", new.control != old.control),
             ("state", new.state != old.state),
             ("home", new.home != old.home),
+            ("risk", new.risk != old.risk),
         ];
         let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.words.clone()));

@@ -76,12 +76,47 @@ pub fn is_word(name: &str) -> bool {
 }
 
 /// A call that the model made. Its shape is sound; whether the tool exists and the arguments fit is for the home to say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// Two calls are equal when they ask for the same, however sure the model was and whoever agreed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Name of the tool.
     pub name: String,
     /// Arguments by name.
     pub arguments: Arguments,
+    /// How sure the model was: the least log p(best) - log p(second) of the choices that made this call. `None` when it
+    /// had none, or nobody measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f32>,
+    /// Who agreed to it. Never read from outside: nothing that a model writes is an agreement.
+    #[serde(skip)]
+    pub consent: Consent,
+}
+
+impl ToolCall {
+    /// A call as a model makes it, to which nobody has agreed yet.
+    #[must_use]
+    pub fn new(name: impl Into<String>, arguments: Arguments) -> Self {
+        Self { name: name.into(), arguments, margin: None, consent: Consent::None }
+    }
+}
+
+impl PartialEq for ToolCall {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.arguments == other.arguments
+    }
+}
+
+/// Who agreed to a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Consent {
+    /// Nobody was asked.
+    #[default]
+    None,
+    /// Somebody said yes when hearth asked whether it should do this, as [`Effect::Confirm`] words it.
+    Spoken(String),
+    /// A person at this machine wrote the call.
+    ByHand,
 }
 
 /// How a call ended.
@@ -107,8 +142,31 @@ pub struct ToolResult {
     pub outcome: Outcome,
     /// What the model is told: a flat mapping.
     pub content: Map<String, Value>,
-    /// A ready sentence made from the confirmed state, spoken at once.
+    /// A ready sentence made from the confirmed state, spoken at once. An empty one is silence.
     pub say: Option<String>,
+    /// What is to be done beyond the home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+}
+
+/// What a result asks of whoever carried the call out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Set the speaker's own volume.
+    Volume(Volume),
+    /// The call waits for a yes to this: "unlock the front door".
+    Confirm(String),
+}
+
+/// The speaker's own volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Volume {
+    /// Percent, 0 to 100.
+    To(u8),
+    /// Percentage points louder or quieter.
+    By(i8),
 }
 
 /// Why a reply ended.

@@ -19,11 +19,12 @@
 //! | [`home`] | what the house can do |
 //! | [`speech`] | text to sound |
 //! | [`assistant`] | the turn as a pure state machine |
+//! | [`followup`] | what is remembered from turn to turn: yes, no, corrections |
 //! | [`ask`] | one recorded turn, from sound to spoken answer |
 //! | [`control`] | the socket through which other programs see and steer the daemon |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
-//! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -39,8 +40,10 @@ pub mod devices;
 pub mod dialogue;
 pub mod eval;
 pub mod failure;
+pub mod followup;
 pub mod history;
 pub mod home;
+pub mod household;
 pub mod infer;
 pub mod inspect;
 pub mod listen;

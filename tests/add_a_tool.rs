@@ -34,7 +34,7 @@ fn the_example_is_carried_out_and_checked() {
     let registry = registry.with(sprinkler()).expect("one tool");
     let call = |minutes: i64| {
         let arguments = Arguments::from_iter([("minutes".to_string(), json!(minutes))]);
-        registry.call_blocking(&hearth::dialogue::ToolCall { name: "water_garden".to_string(), arguments })
+        registry.call_blocking(&hearth::dialogue::ToolCall::new("water_garden", arguments))
     };
     let result = call(5);
     assert_eq!(result.outcome, hearth::dialogue::Outcome::Done);

@@ -35,8 +35,7 @@ fn a_folder_is_evaluated() {
     let mut seen = Vec::new();
     let hear = |path: &Path| {
         let light = json!({"room": "Den", "kind": "light"});
-        let call =
-            |slots: Value| ToolCall { name: "turn_on".to_owned(), arguments: slots.as_object().unwrap().clone() };
+        let call = |slots: Value| ToolCall::new("turn_on", slots.as_object().unwrap().clone());
         match path.file_name().and_then(|name| name.to_str()).unwrap() {
             "1.wav" => Ok((vec![call(json!({"room": "den", "kind": "lamp"}))], Some(10.0))),
             "2.wav" => Ok((vec![call(light)], Some(20.0))),

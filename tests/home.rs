@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use hearth::dialogue::{Outcome, ToolCall, ToolSpec};
 use hearth::home::timers::clock;
-use hearth::home::{SimulatedConfig, schema, simulated_registry};
+use hearth::home::{HomeConfig, SimulatedConfig, schema, simulated_registry};
 use serde_json::{Value, json};
 
 const TOOLS: &str = include_str!("fixtures/home/tools.json");
 
-fn config(here: Option<&str>, unreachable: &[&str]) -> SimulatedConfig {
+fn config(here: Option<&str>, unreachable: &[&str]) -> HomeConfig {
     let room = |name: &str, kinds: &[&str]| (name.to_owned(), kinds.iter().map(|&kind| kind.to_owned()).collect());
-    SimulatedConfig {
+    let simulated = SimulatedConfig {
         rooms: BTreeMap::from([
             room("kitchen", &["light"]),
             room("stove", &["light"]),
@@ -21,21 +21,22 @@ fn config(here: Option<&str>, unreachable: &[&str]) -> SimulatedConfig {
             room("living room", &["light", "lamp"]),
             room("office", &["fan"]),
         ]),
-        here: here.map(str::to_owned),
         unreachable: unreachable.iter().map(|&id| id.to_owned()).collect(),
-    }
+        scenes: Vec::new(),
+    };
+    HomeConfig { here: here.map(str::to_owned), simulated, ..HomeConfig::default() }
 }
 
 /// A story of calls with what each is answered, and the ids of what is on at its end.
-fn check(config: &SimulatedConfig, steps: &[(&str, Value, Outcome, &str)], on: &[&str]) {
+fn check(config: &HomeConfig, steps: &[(&str, Value, Outcome, &str)], on: &[&str]) {
     check_with(TOOLS, config, steps, on);
 }
 
-fn check_with(tools: &str, config: &SimulatedConfig, steps: &[(&str, Value, Outcome, &str)], on: &[&str]) {
+fn check_with(tools: &str, config: &HomeConfig, steps: &[(&str, Value, Outcome, &str)], on: &[&str]) {
     let tools = schema::parse(tools).unwrap();
     let (registry, home) = simulated_registry(&tools, config, clock()).unwrap();
     for (tool, arguments, outcome, say) in steps {
-        let call = ToolCall { name: (*tool).to_owned(), arguments: arguments.as_object().unwrap().clone() };
+        let call = ToolCall::new(*tool, arguments.as_object().unwrap().clone());
         let result = registry.call_blocking(&call);
         assert_eq!(result.say.as_deref(), Some(*say), "{tool} {arguments}");
         assert_eq!(result.outcome, *outcome, "{tool} {arguments}");
@@ -43,7 +44,12 @@ fn check_with(tools: &str, config: &SimulatedConfig, steps: &[(&str, Value, Outc
         assert!(result.content.values().all(|value| !value.is_object() && !value.is_array()), "flat");
     }
     let snapshot = home.snapshot();
-    let lit: Vec<&str> = snapshot.devices.iter().filter(|device| device.on).map(|device| device.id.as_str()).collect();
+    let lit: Vec<&str> = snapshot
+        .devices
+        .iter()
+        .filter(|device| device.state.on == Some(true))
+        .map(|device| device.id.as_str())
+        .collect();
     assert_eq!(lit, on);
 }
 
@@ -128,7 +134,7 @@ fn what_is_not_there() {
     ];
     check(&config(Some("kitchen"), &[]), &steps, &[]);
     let steps = [("turn_on", json!({"kind": "lamp"}), Refused, "There is no lamp in this home.")];
-    check(&SimulatedConfig::default(), &steps, &[]);
+    check(&HomeConfig::default(), &steps, &[]);
 }
 
 /// S13: success is said only of what was confirmed.
@@ -157,21 +163,27 @@ fn timers_too() {
 fn wrong_homes() {
     let tools = schema::parse(TOOLS).unwrap();
     let check = |rooms: Value, here: Option<&str>, unreachable: &[&str], expected: &str| {
-        let config = SimulatedConfig {
+        let simulated = SimulatedConfig {
             rooms: serde_json::from_value(rooms).unwrap(),
-            here: here.map(str::to_owned),
             unreachable: unreachable.iter().map(|&id| id.to_owned()).collect(),
+            scenes: Vec::new(),
         };
+        let config = HomeConfig { here: here.map(str::to_owned), simulated, ..HomeConfig::default() };
         let error = simulated_registry(&tools, &config, clock()).map(|_| ()).unwrap_err();
         assert_eq!(error.to_string(), format!("the simulated home: {expected}"));
     };
-    check(json!({"den": ["light", "light"]}), None, &[], "a room may have one device of each kind");
+    check(
+        json!({"den": ["light", "light"]}),
+        None,
+        &[],
+        "a room may have one device of each kind, and a scene one name",
+    );
     check(json!({"den": [""]}), None, &[], "rooms and kinds need names");
     check(json!({"den": ["lights"]}), None, &[], "den: lights is a word for several devices, list light and lamp");
     check(json!({"den": ["light"]}), Some("attic"), &[], "here: there is no attic");
     check(json!({}), None, &["light.den"], "unreachable: there is no light.den");
     let odd = [ToolSpec::from_json(&json!({"name": "fly", "description": "Flies."})).unwrap()];
-    let error = simulated_registry(&odd, &SimulatedConfig::default(), clock()).map(|_| ()).unwrap_err();
+    let error = simulated_registry(&odd, &HomeConfig::default(), clock()).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("the tool fly is declared"));
 }
 

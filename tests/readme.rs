@@ -6,7 +6,7 @@ use std::path::Path;
 use hearth::config::Config;
 
 /// Tables whose keys the person chooses: one row stands for the whole table.
-const FREE_TABLES: [&str; 1] = ["home.rooms"];
+const FREE_TABLES: [&str; 2] = ["home.simulated.rooms", "risk.levels"];
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("a file of the repository")

@@ -191,7 +191,8 @@ fn a_settled_turn_is_known_to_the_next_and_a_cancelled_one_is_not() {
     let first = sound(11_111);
     let seconds: Vec<Vec<f32>> = (1..=6).map(|n| sound(n * 5_555)).collect();
     let alone: Vec<_> = seconds.iter().map(|second| batch(&mut model, second, Start::Fresh)).collect();
-    let result = ToolResult { name: "turn_on".into(), outcome: Outcome::Done, content: Map::new(), say: None };
+    let result =
+        ToolResult { name: "turn_on".into(), outcome: Outcome::Done, content: Map::new(), say: None, effect: None };
     let mut answers = [Vec::new(), Vec::new()];
     for (second, alone) in seconds.iter().zip(&alone) {
         batch(&mut model, &first, Start::Fresh);
@@ -217,7 +218,8 @@ fn a_settled_turn_is_known_to_the_next_and_a_cancelled_one_is_not() {
 fn results_are_answered_in_the_same_turn() {
     let mut model = load("tiny-split-fp32");
     batch(&mut model, &sound(8_000), Start::Fresh);
-    let result = ToolResult { name: "turn_on".into(), outcome: Outcome::Failed, content: Map::new(), say: None };
+    let result =
+        ToolResult { name: "turn_on".into(), outcome: Outcome::Failed, content: Map::new(), say: None, effect: None };
     let mut events = Vec::new();
     model.answer(&[result], &mut |event| events.push(event)).expect("it goes on");
     assert!(matches!(events.last(), Some(ReplyEvent::End(_))));

@@ -71,7 +71,7 @@ fn heard(event: ListenEvent) -> Input {
 }
 
 fn call(turn: u64) -> Input {
-    Input::Reply(TurnId(turn), ReplyEvent::Call(ToolCall { name: "turn_on".into(), arguments: Map::new() }))
+    Input::Reply(TurnId(turn), ReplyEvent::Call(ToolCall::new("turn_on", Map::new())))
 }
 
 fn stop(turn: u64, stop: Stop) -> Input {
@@ -79,7 +79,8 @@ fn stop(turn: u64, stop: Stop) -> Input {
 }
 
 fn done(turn: u64, outcome: Outcome, say: &str) -> Input {
-    let result = ToolResult { name: "turn_on".into(), outcome, content: Map::new(), say: Some(say.into()) };
+    let result =
+        ToolResult { name: "turn_on".into(), outcome, content: Map::new(), say: Some(say.into()), effect: None };
     Input::Done(TurnId(turn), result)
 }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hass::HomeAssistant;
 use super::simulated::Simulated;
 
 /// A device as far as finding it goes.
@@ -174,6 +175,8 @@ pub enum Health {
 pub enum Backend {
     /// A home without a house.
     Simulated(Simulated),
+    /// Devices of a Home Assistant.
+    HomeAssistant(HomeAssistant),
 }
 
 impl Backend {
@@ -182,6 +185,7 @@ impl Backend {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Simulated(_) => "the simulated home",
+            Self::HomeAssistant(_) => "Home Assistant",
         }
     }
 
@@ -190,6 +194,7 @@ impl Backend {
     pub fn devices(&self) -> Vec<Device> {
         match self {
             Self::Simulated(home) => home.devices(),
+            Self::HomeAssistant(home) => home.devices(),
         }
     }
 
@@ -198,6 +203,7 @@ impl Backend {
     pub fn state(&self, id: &str) -> Option<State> {
         match self {
             Self::Simulated(home) => home.state(id),
+            Self::HomeAssistant(home) => home.state(id),
         }
     }
 
@@ -209,6 +215,7 @@ impl Backend {
     pub async fn apply(&self, id: &str, order: &Order) -> Result<State, Fault> {
         match self {
             Self::Simulated(home) => home.apply(id, order),
+            Self::HomeAssistant(home) => home.apply(id, order).await,
         }
     }
 
@@ -217,6 +224,7 @@ impl Backend {
     pub fn version(&self) -> u64 {
         match self {
             Self::Simulated(_) => 0,
+            Self::HomeAssistant(home) => home.version(),
         }
     }
 
@@ -225,6 +233,7 @@ impl Backend {
     pub fn health(&self) -> Health {
         match self {
             Self::Simulated(_) => Health::Ready,
+            Self::HomeAssistant(home) => home.health(),
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -27,10 +28,12 @@ use connection::{Command, Connection};
 use link::{Token, endpoint, token_path};
 use states::{Entity, Unit, state_of};
 
-/// An order is settled within this time, for better or worse; less than a call of the registry may take.
-pub const DEADLINE: Duration = Duration::from_millis(2700);
+/// An order is settled within this time, for better or worse; less than the house gives a device.
+pub const DEADLINE: Duration = Duration::from_millis(2600);
 /// The task tells by itself what became of an order; it is not waited for much longer.
 const GRACE: Duration = Duration::from_millis(100);
+/// How often a thread that waits for the first connection looks whether it is there.
+const LOOK: Duration = Duration::from_millis(10);
 /// Orders that wait for the task.
 const QUEUE: usize = 64;
 
@@ -46,7 +49,7 @@ pub struct HomeAssistantConfig {
 }
 
 /// Why Home Assistant cannot even be tried: faults of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum HomeAssistantError {
     /// The address is none.
     #[error("home.home_assistant.url: {0}")]
@@ -57,6 +60,9 @@ pub enum HomeAssistantError {
     /// Nobody says where the token is.
     #[error("no token for Home Assistant: set home.home_assistant.token_file or pass the credential home-assistant-token")]
     NoToken,
+    /// The system gives no thread or no runtime.
+    #[error("no thread for Home Assistant: {0}")]
+    Thread(std::io::Error),
 }
 
 /// What the task knows and the handles read.
@@ -98,8 +104,9 @@ impl std::fmt::Debug for HomeAssistant {
 }
 
 impl HomeAssistant {
-    /// Begins to connect and returns at once; [`HomeAssistant::ready`] waits. Must be called in a tokio runtime with time
-    /// and I/O, on which the connection lives from then on.
+    /// Begins to connect. Within a tokio runtime, the connection lives on that and this returns at once;
+    /// [`HomeAssistant::ready`] waits. Without one, it lives on a thread of its own and is waited for, for [`DEADLINE`] at
+    /// most.
     ///
     /// # Errors
     /// When the address is none or there is no token. A server that is away is no error: it is tried again.
@@ -119,8 +126,25 @@ impl HomeAssistant {
             commands: orders,
             backlog: Vec::new(),
         };
-        tokio::spawn(connection.run());
-        Ok(Self { shared, commands })
+        let home = Self { shared, commands };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(connection.run())),
+            Err(_) => home.run_apart(connection)?,
+        }
+        Ok(home)
+    }
+
+    /// Runs the connection on a thread of its own, which ends with the last handle.
+    fn run_apart(&self, connection: Connection) -> Result<(), HomeAssistantError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(HomeAssistantError::Thread)?;
+        let run = move || runtime.block_on(connection.run());
+        std::thread::Builder::new().name("home-assistant".to_owned()).spawn(run).map_err(HomeAssistantError::Thread)?;
+        let begun = Instant::now();
+        while matches!(self.health(), Health::Connecting(_)) && begun.elapsed() < DEADLINE {
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     /// Waits until it is connected or refused, for so long at most, and gives the health by then.

@@ -7,10 +7,15 @@
 //! Every call ends in a [`ToolResult`] with a sentence that may be spoken. A tool never sees a name or an argument that
 //! its declaration does not allow, and no call outlasts the registry's deadline.
 
+pub mod audit;
 pub mod device;
 pub mod hass;
+pub mod house;
+pub mod own;
 pub mod phrase;
+pub mod request;
 pub mod resolve;
+pub mod risk;
 pub mod schema;
 pub mod simulated;
 pub mod timers;
@@ -18,12 +23,19 @@ pub mod timers;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::dialogue::{Arguments, Outcome, ToolCall, ToolResult, ToolSpec};
+use self::audit::AuditLog;
+use self::house::House;
+use self::own::Calendar;
+use self::risk::{Intent, Level, RiskConfig};
+use self::timers::SharedTimers;
+use crate::dialogue::{Arguments, Consent, Effect, Outcome, ToolCall, ToolResult, ToolSpec, TurnId};
 
+pub use house::HomeConfig;
 pub use simulated::{SimulatedConfig, SimulatedHome, simulated_registry};
 
 /// How long one call may take, in seconds, unless the registry is told otherwise: longer silence after a command is
@@ -38,6 +50,11 @@ pub trait Tool: Send {
     /// The declaration: what the model may call and what [`Tool::call`] may be given.
     fn spec(&self) -> &ToolSpec;
 
+    /// What the call would do, in words, and what that takes; asked before each call. It touches nothing.
+    fn intent(&self, arguments: &Arguments) -> Intent {
+        Intent::Do { to: request::words(&self.spec().name, arguments), level: Level::Free }
+    }
+
     /// Carries the call out. `arguments` have passed [`schema::check`] against [`Tool::spec`].
     ///
     /// The future must await and never block: a blocked thread cannot see the deadline.
@@ -51,7 +68,7 @@ pub enum HomeError {
     #[error("the tool {0} exists twice")]
     DuplicateTool(String),
     /// A declared tool that this home cannot carry out.
-    #[error("the tool {0} is declared, but the simulated home has nothing that carries it out")]
+    #[error("the tool {0} is declared, but nothing carries it out")]
     NoHandler(String),
     /// A declaration is wrong.
     #[error(transparent)]
@@ -59,6 +76,9 @@ pub enum HomeError {
     /// The description of the home is wrong.
     #[error("the simulated home: {0}")]
     Config(String),
+    /// Home Assistant cannot even be tried.
+    #[error(transparent)]
+    HomeAssistant(#[from] hass::HomeAssistantError),
 }
 
 /// All tools of a home, by name.
@@ -66,6 +86,9 @@ pub struct Registry {
     tools: Vec<Box<dyn Tool>>,
     by_name: BTreeMap<String, usize>,
     deadline: Duration,
+    risk: RiskConfig,
+    min_margin: f32,
+    audit: Option<AuditLog>,
 }
 
 impl Registry {
@@ -81,7 +104,19 @@ impl Registry {
                 return Err(HomeError::DuplicateTool(name));
             }
         }
-        Ok(Self { tools, by_name, deadline })
+        Ok(Self { tools, by_name, deadline, risk: RiskConfig::default(), min_margin: 0.0, audit: None })
+    }
+
+    /// The registry with levels for its tools, and with the margin below which a call is asked back (0: never).
+    #[must_use]
+    pub fn careful(self, risk: &RiskConfig, min_margin: f32) -> Self {
+        Self { risk: risk.clone(), min_margin, ..self }
+    }
+
+    /// The registry with a log of its calls.
+    #[must_use]
+    pub fn audited(self, audit: Option<AuditLog>) -> Self {
+        Self { audit, ..self }
     }
 
     /// The registry with one more tool.
@@ -89,8 +124,12 @@ impl Registry {
     /// # Errors
     /// [`HomeError::DuplicateTool`] when there is a tool of this name already.
     pub fn with(mut self, tool: Box<dyn Tool>) -> Result<Self, HomeError> {
+        let name = tool.spec().name.clone();
+        if self.by_name.insert(name.clone(), self.tools.len()).is_some() {
+            return Err(HomeError::DuplicateTool(name));
+        }
         self.tools.push(tool);
-        Self::new(self.tools, self.deadline)
+        Ok(self)
     }
 
     /// The declarations, in the order in which the tools were given.
@@ -99,11 +138,26 @@ impl Registry {
         self.tools.iter().map(|tool| tool.spec().clone()).collect()
     }
 
-    /// Checks the call and carries it out.
+    /// [`Registry::call_in`] of no turn.
+    pub async fn call(&self, call: &ToolCall) -> ToolResult {
+        self.call_in(None, call).await
+    }
+
+    /// Checks the call and carries it out, if that takes no yes or somebody said it; `turn` is for the audit log.
     ///
     /// Must be awaited in a tokio runtime whose timer is enabled. An unknown tool and unfit arguments are
-    /// [`Outcome::Refused`] and reach no tool; no answer within the deadline is [`Outcome::Failed`].
-    pub async fn call(&self, call: &ToolCall) -> ToolResult {
+    /// [`Outcome::Refused`] and reach no tool; no answer within the deadline is [`Outcome::Failed`]. A call that wants a
+    /// yes is [`Outcome::Asked`] with [`Effect::Confirm`].
+    pub async fn call_in(&self, turn: Option<TurnId>, call: &ToolCall) -> ToolResult {
+        let began = Instant::now();
+        let result = self.checked(call).await;
+        if let Some(audit) = &self.audit {
+            audit.write(turn, call, &result, began.elapsed());
+        }
+        result
+    }
+
+    async fn checked(&self, call: &ToolCall) -> ToolResult {
         let Some(tool) = self.by_name.get(&call.name).map(|&index| &self.tools[index]) else {
             let error = format!("there is no tool {}", call.name);
             return refused(&call.name, &error, "That is nothing I can do here.".to_owned());
@@ -115,6 +169,9 @@ impl Registry {
                 return refused(&call.name, &reason, say);
             }
         };
+        if let Some(answer) = self.held_back(call, tool.intent(&arguments)) {
+            return answer;
+        }
         match tokio::time::timeout(self.deadline, tool.call(&arguments)).await {
             Ok(result) => result,
             Err(_) => failed(
@@ -123,6 +180,34 @@ impl Registry {
                 "The home did not answer in time.".to_owned(),
             ),
         }
+    }
+
+    /// The answer to a call that is not carried out now: it is not done by voice, or wants a yes first.
+    fn held_back(&self, call: &ToolCall, intent: Intent) -> Option<ToolResult> {
+        let name = &call.name;
+        let (to, level) = match intent {
+            Intent::Answer(answer) => return Some(answer),
+            Intent::Nothing => return None,
+            Intent::Do { to, level } => (to, self.risk.of_tool(name).unwrap_or(level)),
+        };
+        let doubtful = self.min_margin > 0.0 && call.margin.is_some_and(|margin| margin < self.min_margin);
+        let question = match (&call.consent, level) {
+            (Consent::ByHand, _) => return None,
+            (_, Level::Never) => {
+                return Some(refused(name, "never by voice", format!("I may not {to} by voice.")));
+            }
+            // A yes is to what was asked then. What it would be to now may be another thing.
+            (Consent::Spoken(agreed), _) if *agreed == to => {
+                return doubtful.then(|| {
+                    let say = "I am not sure that you said yes, so I left it.".to_owned();
+                    refused(name, "the yes was doubtful", say)
+                });
+            }
+            (_, Level::Confirm) => format!("Shall I {to}?"),
+            (_, Level::Free) if doubtful => format!("Did you want me to {to}?"),
+            (_, Level::Free) => return None,
+        };
+        Some(ToolResult { effect: Some(Effect::Confirm(to)), ..asked(name, question) })
     }
 
     /// [`Registry::call`] for callers without a runtime. Blocks the thread for the deadline at most.
@@ -151,6 +236,24 @@ impl std::fmt::Debug for Registry {
     }
 }
 
+/// A registry of all `tools` over a house, timers and the tools that need neither.
+///
+/// # Errors
+/// [`HomeError::NoHandler`] for a tool that nothing carries out, and [`HomeError::DuplicateTool`].
+pub fn registry(
+    tools: &[ToolSpec],
+    house: &Arc<House>,
+    timers: &SharedTimers,
+    calendar: &Calendar,
+) -> Result<Registry, HomeError> {
+    let handler = |spec: &ToolSpec| {
+        let tool = house.tool(spec).or_else(|| timers.tool(spec)).or_else(|| own::tool(spec, calendar));
+        tool.ok_or_else(|| HomeError::NoHandler(spec.name.clone()))
+    };
+    let handlers: Result<Vec<Box<dyn Tool>>, HomeError> = tools.iter().map(handler).collect();
+    Registry::new(handlers?, Duration::from_secs(DEADLINE_S))
+}
+
 /// A result whose content begins with its outcome.
 fn result(tool: &str, outcome: Outcome, details: &[(&str, Value)], say: String) -> ToolResult {
     let word = match outcome {
@@ -164,7 +267,7 @@ fn result(tool: &str, outcome: Outcome, details: &[(&str, Value)], say: String) 
     for (key, value) in details {
         content.insert((*key).to_owned(), value.clone());
     }
-    ToolResult { name: tool.to_owned(), outcome, content, say: Some(say) }
+    ToolResult { name: tool.to_owned(), outcome, content, say: Some(say), effect: None }
 }
 
 /// A call that came true; `say` is spoken.
@@ -232,7 +335,7 @@ mod tests {
         let registry = Registry::new(tools, Duration::from_millis(30)).unwrap();
         let check = |name: &str, arguments: Value, outcome: Outcome, say: &str, calls: usize| {
             reached.store(0, Ordering::Relaxed);
-            let call = ToolCall { name: name.to_owned(), arguments: arguments.as_object().unwrap().clone() };
+            let call = ToolCall::new(name, arguments.as_object().unwrap().clone());
             let result = registry.call_blocking(&call);
             assert_eq!(result.name, name);
             assert_eq!(result.outcome, outcome, "{name} {arguments}");

@@ -55,6 +55,14 @@ fn place(room: &str, kind: &str) -> Option<String> {
 /// A thing by its room or place, without an article: "kitchen light", "light over the stove".
 #[must_use]
 pub fn thing(room: &str, kind: &str) -> String {
+    // The door of the front door is the front door, the garage door of the garage the garage door.
+    let (lower, ends) = (room.to_lowercase(), |whole: &str, part: &str| whole.ends_with(&format!(" {part}")));
+    if lower == kind || ends(&lower, kind) {
+        return room.to_owned();
+    }
+    if kind.starts_with(&format!("{lower} ")) {
+        return kind.to_owned();
+    }
     match place(room, kind) {
         Some(place) => format!("{kind} {place}"),
         None => format!("{room} {kind}"),
@@ -133,6 +141,8 @@ mod tests {
         };
         check("kitchen", "light", ("kitchen light", "in the kitchen"));
         check("upstairs", "lights", ("upstairs lights", "upstairs"));
+        check("front door", "door", ("front door", "by the front door"));
+        check("garage", "garage door", ("garage door", "in the garage"));
         check("stove", "light", ("light over the stove", "over the stove"));
         check("Stove", "lamp", ("lamp by the stove", "by the stove"));
         check("desk", "lamp", ("lamp on the desk", "on the desk"));

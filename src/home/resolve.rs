@@ -35,7 +35,7 @@ const STAND_INS: [(&str, &str); 8] = [
     ("radio", "speaker"),
 ];
 /// Kinds whose word is a plural although each is one device: several in one room are meant together.
-const PAIRS: [&str; 3] = ["blinds", "curtains", "shutters"];
+pub(super) const PAIRS: [&str; 3] = ["blinds", "curtains", "shutters"];
 
 /// Most parts of a "name, alias, alias" string that are looked at.
 const MAX_PARTS: usize = 8;

@@ -22,7 +22,7 @@ use super::reply::ReplyParser;
 use super::sample::{LoopDetector, SampleConfig, Sampler};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
-use crate::dialogue::{ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
+use crate::dialogue::{ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
 use crate::onnx::Interrupt;
 use crate::timeline::{Timeline, ms, timed};
 
@@ -44,6 +44,8 @@ pub struct ModelConfig {
     pub max_tokens: usize,
     /// System text, for a model that reads one.
     pub system: String,
+    /// A call of which the model was less sure is asked back, as log p(best) - log p(second); 0 never asks.
+    pub min_margin: f32,
     /// How tokens are chosen.
     pub sample: SampleConfig,
 }
@@ -55,6 +57,7 @@ impl Default for ModelConfig {
             threads: 2,
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
+            min_margin: 0.0,
             sample: SampleConfig::default(),
         }
     }
@@ -116,7 +119,24 @@ struct Draft {
     tokens: usize,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
+    /// The least margin of the choices since the last call.
+    margin: f32,
     ended: Option<Stop>,
+}
+
+impl Draft {
+    /// Keeps events to be released; a call among them is told how sure the model was.
+    fn keep(&mut self, events: Vec<ReplyEvent>) {
+        let is_call = events.iter().any(|event| matches!(event, ReplyEvent::Call(_)));
+        let margin = self.margin.is_finite().then_some(self.margin);
+        self.events.extend(events.into_iter().map(|event| match event {
+            ReplyEvent::Call(call) => ReplyEvent::Call(ToolCall { margin, ..call }),
+            other => other,
+        }));
+        if is_call {
+            self.margin = f32::INFINITY;
+        }
+    }
 }
 
 impl Gemma {
@@ -246,6 +266,7 @@ impl Gemma {
             logits,
             tokens: 0,
             unfed: Vec::new(),
+            margin: f32::INFINITY,
             ended: None,
         }
     }
@@ -265,6 +286,7 @@ impl Gemma {
         }
         let mask = draft.grammar.mask()?;
         let pick = draft.sampler.pick(&draft.logits, Some(mask.as_slice())).ok_or(ModelError::NoToken)?;
+        draft.margin = draft.margin.min(pick.margin);
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
         if self.stop(pick.token).is_none() {
@@ -280,13 +302,15 @@ impl Gemma {
             let stop = match self.stop(token) {
                 Some(stop) => Some(stop),
                 None => {
-                    draft.events.extend(draft.parser.push(token));
+                    let events = draft.parser.push(token);
+                    draft.keep(events);
                     let bound = (draft.tokens >= self.config.max_tokens).then_some(Stop::TokenLimit);
                     draft.loops.push(token).then_some(Stop::Loop).or(bound)
                 }
             };
             if let Some(stop) = stop {
-                draft.events.extend(draft.parser.finish(stop));
+                let events = draft.parser.finish(stop);
+                draft.keep(events);
                 draft.ended = Some(stop);
                 return Ok(false);
             }

@@ -14,11 +14,11 @@ fn map(value: Value) -> Map<String, Value> {
 }
 
 fn call(name: &str, arguments: Value) -> ToolCall {
-    ToolCall { name: name.into(), arguments: map(arguments) }
+    ToolCall::new(name, map(arguments))
 }
 
 fn result(name: &str, content: Value) -> ToolResult {
-    ToolResult { name: name.into(), outcome: Outcome::Done, content: map(content), say: None }
+    ToolResult { name: name.into(), outcome: Outcome::Done, content: map(content), say: None, effect: None }
 }
 
 /// `expected` is the template's own output, in which one `<|audio|>` stands for all of the sound; the processor widens it.

@@ -155,7 +155,7 @@ impl Reader<'_> {
         } else {
             return Err("no arguments");
         };
-        Ok(ToolCall { name, arguments })
+        Ok(ToolCall::new(name, arguments))
     }
 
     /// `{"name": ..., "arguments": {...}}`
@@ -166,7 +166,7 @@ impl Reader<'_> {
         let arguments = call.remove("arguments").or_else(|| call.remove("parameters"));
         match (name, arguments) {
             (Some(Value::String(name)), Some(Value::Object(arguments))) if call.is_empty() && !name.is_empty() => {
-                Ok(ToolCall { name, arguments })
+                Ok(ToolCall::new(name, arguments))
             }
             _ => Err("no name of a tool with its arguments"),
         }

@@ -75,7 +75,7 @@ fn events(case: &str, stop: Stop) -> Vec<ReplyEvent> {
 }
 
 fn call(name: &str, arguments: Value) -> ReplyEvent {
-    ReplyEvent::Call(ToolCall { name: name.into(), arguments: arguments.as_object().cloned().expect("an object") })
+    ReplyEvent::Call(ToolCall::new(name, arguments.as_object().cloned().expect("an object")))
 }
 
 fn text(words: &str) -> ReplyEvent {
