@@ -16,10 +16,10 @@ use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::followup::Memory;
 use crate::home::device::Backend;
+use crate::home::hass::HomeAssistant;
 use crate::home::house::House;
 use crate::home::resolve::room_named;
 use crate::home::simulated::Simulated;
-use crate::home::hass::HomeAssistant;
 use crate::home::{self, HomeError, Registry, own, schema, timers};
 use crate::listen::segment::EndReason;
 use crate::model::{Gemma, ModelError, Respond, Start};
@@ -412,15 +412,14 @@ pub fn household(config: &Config) -> Result<Household, Failure> {
     if !config.home.simulated.is_empty() {
         backends.push(Backend::Simulated(Simulated::new(&config.home.simulated)?));
     }
-    if let Some(server) = &config.home.home_assistant {
-        backends.push(Backend::HomeAssistant(HomeAssistant::start(server).map_err(HomeError::from)?));
-    }
     // What a server has may not be known yet.
-    let known = config.home.home_assistant.is_none();
+    let known = config.home.home_assistant.url.is_none();
+    if !known {
+        let server = HomeAssistant::start(&config.home.home_assistant).map_err(HomeError::from)?;
+        backends.push(Backend::HomeAssistant(server));
+    }
     let house = Arc::new(House::new(backends, &config.home, &config.risk));
-    if known
-        && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none())
-    {
+    if known && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
         return Err(HomeError::Config(format!("here: there is no {here}")).into());
     }
     let timers = timers::SharedTimers::new(timers::clock());

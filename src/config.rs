@@ -234,8 +234,7 @@ impl Config {
         let runtime = &mut config.runtime.onnxruntime;
         let paths = [runtime, &mut config.model.dir, &mut config.speech.voice, &mut config.wake.dir];
         let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
-        let token = config.home.home_assistant.iter_mut().filter_map(|server| server.token_file.as_mut());
-        let optional = optional.chain(&mut config.state.dir).chain(token);
+        let optional = optional.chain(&mut config.state.dir).chain(&mut config.home.home_assistant.token_file);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }

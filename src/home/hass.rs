@@ -38,11 +38,11 @@ const LOOK: Duration = Duration::from_millis(10);
 const QUEUE: usize = 64;
 
 /// `[home.home_assistant]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct HomeAssistantConfig {
-    /// Where it is, such as `http://homeassistant.local:8123`.
-    pub url: String,
+    /// Where it is, such as `http://homeassistant.local:8123`; if not set, there is none.
+    pub url: Option<String>,
     /// A file that holds a long-lived access token of an administrator and nothing else. If not set, systemd's
     /// credential `home-assistant-token`.
     pub token_file: Option<PathBuf>,
@@ -58,7 +58,9 @@ pub enum HomeAssistantError {
     #[error("the token of Home Assistant: {0}")]
     Token(String),
     /// Nobody says where the token is.
-    #[error("no token for Home Assistant: set home.home_assistant.token_file or pass the credential home-assistant-token")]
+    #[error(
+        "no token for Home Assistant: set home.home_assistant.token_file or pass the credential home-assistant-token"
+    )]
     NoToken,
     /// The system gives no thread or no runtime.
     #[error("no thread for Home Assistant: {0}")]
@@ -111,14 +113,15 @@ impl HomeAssistant {
     /// # Errors
     /// When the address is none or there is no token. A server that is away is no error: it is tried again.
     pub fn start(config: &HomeAssistantConfig) -> Result<Self, HomeAssistantError> {
-        let endpoint = endpoint(&config.url).map_err(HomeAssistantError::Url)?;
+        let url = config.url.clone().unwrap_or_default();
+        let endpoint = endpoint(&url).map_err(HomeAssistantError::Url)?;
         let token_path = token_path(config.token_file.as_deref()).ok_or(HomeAssistantError::NoToken)?;
         let token = Token::read(&token_path).map_err(HomeAssistantError::Token)?;
         let connecting = Health::Connecting("not connected yet".to_owned());
         let shared = Arc::new(Shared { view: Mutex::default(), health: watch::Sender::new(connecting) });
         let (commands, orders) = mpsc::channel(QUEUE);
         let connection = Connection {
-            url: config.url.clone(),
+            url,
             endpoint,
             token_path,
             token,
@@ -190,8 +193,7 @@ impl HomeAssistant {
         let deadline = Instant::now() + DEADLINE;
         let sent = Arc::new(AtomicBool::new(false));
         let (reply, answer) = oneshot::channel();
-        let command =
-            Command { id: id.to_owned(), order: order.clone(), deadline, sent: Arc::clone(&sent), reply };
+        let command = Command { id: id.to_owned(), order: order.clone(), deadline, sent: Arc::clone(&sent), reply };
         if self.commands.try_send(command).is_err() {
             return Err(Fault::Unreachable("too many orders at once, or the connection has ended".to_owned()));
         }

@@ -44,7 +44,7 @@ pub struct HomeConfig {
     /// `[home.simulated]`: a home without a house.
     pub simulated: SimulatedConfig,
     /// `[home.home_assistant]`: devices of a Home Assistant, if there is one.
-    pub home_assistant: Option<HomeAssistantConfig>,
+    pub home_assistant: HomeAssistantConfig,
 }
 
 /// All devices, and how they are spoken of.

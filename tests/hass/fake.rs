@@ -103,7 +103,9 @@ impl Fake {
             Door::Status(_) | Door::Nonsense => {
                 let _ = stream.read(&mut [0; 4096]).await;
                 let answer = match door {
-                    Door::Status(code) => format!("HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+                    Door::Status(code) => {
+                        format!("HTTP/1.1 {code} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    }
                     _ => "SSH-2.0-OpenSSH_9.2\r\n".to_owned(),
                 };
                 let _ = stream.write_all(answer.as_bytes()).await;

@@ -26,8 +26,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn start(port: u16, token_file: &Path) -> HomeAssistant {
-    let config =
-        HomeAssistantConfig { url: format!("http://127.0.0.1:{port}"), token_file: Some(token_file.to_path_buf()) };
+    let config = HomeAssistantConfig {
+        url: Some(format!("http://127.0.0.1:{port}")),
+        token_file: Some(token_file.to_path_buf()),
+    };
     HomeAssistant::start(&config).expect("the configuration is right")
 }
 
@@ -105,6 +107,13 @@ fn a_real_home_assistant() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut server = Server::start(python, dir.path());
     let mut admin = Admin::new(server.port, &server.onboard());
+    // It answers before all of it is there.
+    let begun = Instant::now();
+    while admin.ask(json!({"type": "get_config"}))["state"] != "RUNNING" || admin.state("todo.shopping_list").is_null()
+    {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not finish starting: {}", server.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
     furnish(&mut admin);
     let token_file = dir.path().join("token");
     std::fs::write(&token_file, admin.long_lived_token("hearth")).expect("it is written");
@@ -250,7 +259,8 @@ async fn follows_the_server(home: &HomeAssistant, admin: &mut Admin) {
     println!("an exposed entity: {} ms", took.as_millis());
     assert_ne!(home.version(), version);
     admin.update("light.secret_light", &json!({"name": "Cupboard Light", "aliases": ["Safe"]}));
-    let renamed = || device(home, "light.secret_light").is_some_and(|d| d.name == "Cupboard Light" && d.aliases == ["Safe"]);
+    let renamed =
+        || device(home, "light.secret_light").is_some_and(|d| d.name == "Cupboard Light" && d.aliases == ["Safe"]);
     until("the new name", 5, renamed).await;
     admin.expose(&["light.secret_light"], false);
     until("hiding", 5, || device(home, "light.secret_light").is_none()).await;

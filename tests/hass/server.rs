@@ -45,7 +45,8 @@ impl Server {
     pub fn start(python: PathBuf, dir: &Path) -> Self {
         let port = free_port();
         let template = include_str!("../fixtures/hass/configuration.yaml");
-        std::fs::write(dir.join("configuration.yaml"), template.replace("PORT", &port.to_string())).expect("it is written");
+        std::fs::write(dir.join("configuration.yaml"), template.replace("PORT", &port.to_string()))
+            .expect("it is written");
         let mut server = Self { python, dir: dir.to_path_buf(), port, process: None };
         server.up();
         server

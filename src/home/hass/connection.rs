@@ -16,11 +16,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
 use tracing::{debug, error, info, warn};
 
+use super::Shared;
 use super::link::{Link, Lost, Token, quote};
 use super::registry::{Replies, devices, exposed};
 use super::services::{Call, Progress, call, progress, told};
 use super::states::{Entity, Unit};
-use super::Shared;
 use crate::home::device::{Fault, Health, Order, State};
 
 /// Pauses between attempts to connect, the first and the longest.
@@ -171,7 +171,8 @@ impl Connection {
     /// holds another token. False when nobody holds a handle any more.
     async fn refused(&mut self, reason: &str) -> bool {
         let (url, path) = (&self.url, self.token_path.display());
-        let message = format!("{url} does not accept the token in {path} ({reason}): make a new one in your profile there");
+        let message =
+            format!("{url} does not accept the token in {path} ({reason}): make a new one in your profile there");
         error!("Home Assistant at {message}");
         self.shared.health(Health::Unauthorised(message.clone()));
         for command in self.backlog.drain(..) {
@@ -373,7 +374,8 @@ impl<'a> Session<'a> {
     async fn sync(&mut self) -> Result<(), Lost> {
         let list = |what: &str| json!({"type": format!("config/{what}_registry/list")});
         let expose = json!({"type": "homeassistant/expose_entity/list"});
-        let requests = [json!({"type": "get_config"}), expose, list("device"), list("area"), list("floor"), list("label")];
+        let requests =
+            [json!({"type": "get_config"}), expose, list("device"), list("area"), list("floor"), list("label")];
         let [config, exposed_reply, devices_reply, areas, floors, labels] = self.ask(requests).await?;
         let refused = |what: &str, code: String| match code.as_str() {
             "unauthorized" => Lost::Unauthorised(format!("its user is no administrator and may not read {what}")),
@@ -609,4 +611,3 @@ impl Shared {
         self.health.send_replace(health);
     }
 }
-

@@ -1,6 +1,6 @@
 //! One WebSocket connection to Home Assistant: the address, the token, the handshake, messages in and out.
 //!
-//! Owns the socket; only this file and the tests name tungstenite. Never tries again and never remembers what was asked:
+//! Owns the socket. Never tries again and never remembers what was asked:
 //! that is the connection's.
 
 use std::collections::VecDeque;

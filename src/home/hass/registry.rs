@@ -215,7 +215,10 @@ fn kind<'a>(id: &'a str, class: Option<&str>, name: &str) -> &'a str {
     }
     let words = name.to_lowercase();
     let words: Vec<&str> = words.split(|c: char| !c.is_alphanumeric()).collect();
-    let named = words.iter().rev().find_map(|word| NAMED_KINDS.iter().find(|(of, in_name, _)| *of == domain && in_name == word));
+    let named = words
+        .iter()
+        .rev()
+        .find_map(|word| NAMED_KINDS.iter().find(|(of, in_name, _)| *of == domain && in_name == word));
     match (named, domain, class) {
         (Some((_, _, kind)), ..) => kind,
         (None, "switch", Some("outlet")) => "plug",

@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn differences_are_applied() {
-        let mut entity = Entity::added(&json!({"s": "on", "a": {"brightness": 10, "effect": "x"}, "c": "1", "lc": 1.5}));
+        let mut entity =
+            Entity::added(&json!({"s": "on", "a": {"brightness": 10, "effect": "x"}, "c": "1", "lc": 1.5}));
         entity.change(&json!({"+": {"a": {"brightness": 20}, "lu": 2.5}, "-": {"a": ["effect"]}}));
         assert_eq!((entity.state.as_str(), &entity.attributes), ("on", json!({"brightness": 20}).as_object().unwrap()));
         entity.change(&json!({"+": {"s": "off"}}));

@@ -43,9 +43,16 @@ fn orders_become_calls() {
     check("cover.a", cover(), Order::Position(30), "cover.set_cover_position", json!({"position": 30}));
     check("cover.a", cover(), Order::Stop, "cover.stop_cover", json!({}));
     check("lock.a", entity("locked", json!({})), Order::Unlock, "lock.unlock", json!({}));
-    let climate = || entity("heat", json!({"temperature": 20.0, "min_temp": 7, "max_temp": 28, "supported_features": 1}));
+    let climate =
+        || entity("heat", json!({"temperature": 20.0, "min_temp": 7, "max_temp": 28, "supported_features": 1}));
     check("climate.a", climate(), Order::Temperature(21.5), "climate.set_temperature", json!({"temperature": 21.5}));
-    check("climate.a", climate(), Order::TemperatureStep(-1.5), "climate.set_temperature", json!({"temperature": 18.5}));
+    check(
+        "climate.a",
+        climate(),
+        Order::TemperatureStep(-1.5),
+        "climate.set_temperature",
+        json!({"temperature": 18.5}),
+    );
     let player = || entity("playing", json!({"volume_level": 0.5, "supported_features": 21565}));
     check("media_player.a", player(), Order::Volume(35), "media_player.volume_set", json!({"volume_level": 0.35}));
     check("media_player.a", player(), Order::VolumeStep(-10), "media_player.volume_set", json!({"volume_level": 0.4}));
@@ -71,7 +78,12 @@ fn what_cannot_be_done_is_refused() {
     check("light.a", white, Order::Color("red".to_owned()), "has no colours");
     let hs = entity("on", json!({"supported_color_modes": ["hs"]}));
     check("light.a", hs, Order::Color("ultraviolet".to_owned()), "cannot be turned ultraviolet");
-    check("cover.a", entity("open", json!({"supported_features": 3})), Order::Position(40), "cannot be set to a position");
+    check(
+        "cover.a",
+        entity("open", json!({"supported_features": 3})),
+        Order::Position(40),
+        "cannot be set to a position",
+    );
     check("climate.a", entity("off", json!({})), Order::TemperatureStep(1.0), "has no temperature to set");
     let warm = entity("heat", json!({"temperature": 20, "min_temp": 7, "max_temp": 28}));
     check("climate.a", warm, Order::Temperature(80.0), "can only be set to 7 to 28 degrees");
@@ -163,7 +175,9 @@ fn the_table_is_sound() {
         let twice = SERVICES[..index].iter().any(|(other, does, ..)| other == domain && does == verb);
         assert!(!twice, "{domain} {verb:?} stands twice");
     }
-    for domain in ["light", "switch", "cover", "climate", "lock", "media_player", "scene", "script", "fan", "vacuum", "todo"] {
+    for domain in
+        ["light", "switch", "cover", "climate", "lock", "media_player", "scene", "script", "fan", "vacuum", "todo"]
+    {
         assert!(serves(domain), "{domain}");
     }
     assert!(!serves("person") && !serves(""));
