@@ -10,6 +10,7 @@ mod connection;
 mod link;
 mod registry;
 mod services;
+mod session;
 mod states;
 
 use std::collections::HashMap;
@@ -89,6 +90,11 @@ impl Shared {
     fn view(&self) -> MutexGuard<'_, View> {
         // Everything in it is replaced whole: what a panic left behind is sound.
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how the connection is, to whoever asks or waits.
+    fn set_health(&self, health: Health) {
+        self.health.send_replace(health);
     }
 }
 

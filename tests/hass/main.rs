@@ -86,7 +86,6 @@ fn furnish(admin: &mut Admin) {
         "media_player.radio",
         "scene.movie_night",
         "script.good_night",
-        "todo.shopping_list",
     ];
     admin.expose(&exposed, true);
     admin.expose(&["light.secret_light", "switch.heating", "sun.sun"], false);
@@ -151,7 +150,6 @@ fn sees_what_is_exposed(home: &HomeAssistant) {
     check("media_player.radio", "Radio", None, "radio");
     check("scene.movie_night", "Movie Night", None, "scene");
     check("script.good_night", "Good Night", None, "script");
-    check("todo.shopping_list", "Shopping List", None, "list");
     let light = device(home, "light.kitchen_light").expect("it was there");
     assert_eq!((light.aliases, light.places), (vec!["Big Light".to_owned()], vec!["Cooking Corner".to_owned()]));
     for hidden in ["light.secret_light", "switch.heating", "input_boolean.kitchen", "person.a", "zone.home"] {
@@ -229,7 +227,6 @@ async fn tells_what_does_not_come_true(home: &HomeAssistant, proxy: &Proxy, admi
         ("light.desk_lamp", Order::Brightness(20)),
         ("light.kitchen_light", Order::Color("red".to_owned())),
         ("climate.bedroom_thermostat", Order::Temperature(80.0)),
-        ("todo.shopping_list", Order::On),
         ("sensor.bedroom_temperature", Order::Off),
     ] {
         let (result, took) = apply(home, id, &order).await;
