@@ -16,6 +16,7 @@ use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::followup::Memory;
 use crate::home::device::Backend;
+use crate::home::hass::HomeAssistant;
 use crate::home::house::House;
 use crate::home::mqtt::Mqtt;
 use crate::home::resolve::room_named;
@@ -424,8 +425,14 @@ pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<H
     if config.home.mqtt.host.is_some() {
         backends.push(Backend::Mqtt(Mqtt::start(&config.home.mqtt)?));
     }
+    // What a server has may not be known yet.
+    let known = config.home.home_assistant.url.is_none();
+    if !known {
+        let server = HomeAssistant::start(&config.home.home_assistant).map_err(HomeError::from)?;
+        backends.push(Backend::HomeAssistant(server));
+    }
     let house = Arc::new(House::new(backends, &config.home, &config.risk));
-    if let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
+    if known && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
         return Err(HomeError::Config(format!("here: there is no {here}")).into());
     }
     let mut registry = home::registry(&tools, &house, &timers, &own::calendar())?;

@@ -245,6 +245,7 @@ impl Config {
         let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
         let optional = optional.chain(&mut config.state.dir).chain(&mut config.home.mqtt.password_file);
         let optional = optional.chain(config.home.webhook.iter_mut().filter_map(|hook| hook.token_file.as_mut()));
+        let optional = optional.chain(&mut config.home.home_assistant.token_file);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }

@@ -59,6 +59,7 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("symphonia::", &["audio/wav.rs", "audio/wav"]),
         ("tracing_subscriber::", &["telemetry.rs"]),
         ("tokio::", &["home", "control.rs", "control", "daemon.rs", "daemon"]),
+        ("tokio_tungstenite::", &["home/hass"]),
         ("sd_notify::", &["service.rs"]),
         ("jiff::", &["home"]),
         ("rustix::", &["home/timers.rs", "home/command.rs"]),

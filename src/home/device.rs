@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hass::HomeAssistant;
 use super::mqtt::Mqtt;
 use super::simulated::Simulated;
 
@@ -177,6 +178,8 @@ pub enum Backend {
     Simulated(Simulated),
     /// Devices on an MQTT broker.
     Mqtt(Mqtt),
+    /// Devices of a Home Assistant.
+    HomeAssistant(HomeAssistant),
 }
 
 impl Backend {
@@ -186,6 +189,7 @@ impl Backend {
         match self {
             Self::Simulated(_) => "the simulated home",
             Self::Mqtt(_) => "the MQTT broker",
+            Self::HomeAssistant(_) => "Home Assistant",
         }
     }
 
@@ -195,6 +199,7 @@ impl Backend {
         match self {
             Self::Simulated(home) => home.devices(),
             Self::Mqtt(mqtt) => mqtt.devices(),
+            Self::HomeAssistant(home) => home.devices(),
         }
     }
 
@@ -204,6 +209,7 @@ impl Backend {
         match self {
             Self::Simulated(home) => home.state(id),
             Self::Mqtt(mqtt) => mqtt.state(id),
+            Self::HomeAssistant(home) => home.state(id),
         }
     }
 
@@ -216,6 +222,7 @@ impl Backend {
         match self {
             Self::Simulated(home) => home.apply(id, order),
             Self::Mqtt(mqtt) => mqtt.apply(id, order).await,
+            Self::HomeAssistant(home) => home.apply(id, order).await,
         }
     }
 
@@ -225,6 +232,7 @@ impl Backend {
         match self {
             Self::Simulated(_) => 0,
             Self::Mqtt(mqtt) => mqtt.version(),
+            Self::HomeAssistant(home) => home.version(),
         }
     }
 
@@ -234,6 +242,7 @@ impl Backend {
         match self {
             Self::Simulated(_) => Health::Ready,
             Self::Mqtt(mqtt) => mqtt.health(),
+            Self::HomeAssistant(home) => home.health(),
         }
     }
 }

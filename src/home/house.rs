@@ -21,6 +21,7 @@ use self::orders::Action;
 use self::speak::{MAX_NAMED, Report, Subject, describe, intent, reported};
 use super::command::CommandConfig;
 use super::device::{Backend, Device, Fault, Health, Order, State};
+use super::hass::HomeAssistantConfig;
 use super::mqtt::MqttConfig;
 use super::phrase::{at, list, sentence};
 use super::resolve::{Found, by_name, by_place, room_named};
@@ -51,6 +52,8 @@ pub struct HomeConfig {
     pub command: Vec<CommandConfig>,
     /// `[[home.webhook]]`: tools that call a URL.
     pub webhook: Vec<WebhookConfig>,
+    /// `[home.home_assistant]`: devices of a Home Assistant, if there is one.
+    pub home_assistant: HomeAssistantConfig,
 }
 
 /// All devices, and how they are spoken of.

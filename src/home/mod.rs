@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod command;
 pub mod device;
+pub mod hass;
 pub mod house;
 pub mod mqtt;
 pub mod own;
@@ -82,6 +83,9 @@ pub enum HomeError {
     /// The description of the home is wrong.
     #[error("the simulated home: {0}")]
     Config(String),
+    /// Home Assistant cannot even be tried.
+    #[error(transparent)]
+    HomeAssistant(#[from] hass::HomeAssistantError),
 }
 
 /// All tools of a home, by name.
