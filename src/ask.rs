@@ -400,6 +400,8 @@ pub struct Household {
     pub house: Arc<House>,
     /// The timers, for whoever lets them ring.
     pub timers: timers::SharedTimers,
+    /// The broker, if there is one, for whoever shows there what hearth does.
+    pub mqtt: Option<Mqtt>,
 }
 
 /// The home of the configuration, with timers that last as long as the process.
@@ -418,12 +420,14 @@ pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<H
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
     let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
-    let mut backends = Vec::new();
+    let (mut backends, mut mqtt) = (Vec::new(), None);
     if !config.home.simulated.is_empty() {
         backends.push(Backend::Simulated(Simulated::new(&config.home.simulated)?));
     }
     if config.home.mqtt.host.is_some() {
-        backends.push(Backend::Mqtt(Mqtt::start(&config.home.mqtt)?));
+        let broker = Mqtt::start(&config.home.mqtt)?;
+        mqtt = Some(broker.clone());
+        backends.push(Backend::Mqtt(broker));
     }
     // What a server has may not be known yet.
     let known = config.home.home_assistant.url.is_none();
@@ -441,7 +445,7 @@ pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<H
     }
     let registry = registry.careful(&config.risk, config.model.min_margin);
     // A tool of your own goes here, see README.
-    Ok(Household { tools: registry, house, timers })
+    Ok(Household { tools: registry, house, timers, mqtt })
 }
 
 /// The voice of the configuration. ONNX Runtime must be open.

@@ -30,6 +30,7 @@ use crate::dialogue::{Effect, ToolCall, ToolResult, TurnId, Volume};
 use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
 use crate::home::Registry;
 use crate::home::audit::AuditLog;
+use crate::home::mqtt::Mqtt;
 use crate::home::timers::SharedTimers;
 use crate::listen::listener::{DeviceState, ListenCommand, ListenEvent};
 use crate::mouth::{Hush, Line};
@@ -71,6 +72,8 @@ struct Inbox {
     notices: Receiver<Notice>,
     orders: Receiver<Order>,
     calls: JoinSet<(TurnId, ToolCall, ToolResult)>,
+    /// The switch on the broker; nothing comes where there is none.
+    mute_switch: Receiver<bool>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -90,6 +93,8 @@ struct Daemon {
     hush: Hush,
     home: Rc<Registry>,
     timers: SharedTimers,
+    /// Where hearth's own state is shown, if there is a broker.
+    mqtt: Option<Mqtt>,
     /// To stop the model, once there is one.
     stop_model: Option<Arc<Interrupt>>,
     has_voice: bool,
@@ -101,6 +106,8 @@ struct Daemon {
     /// Who asked for the turn in progress, and waits for what comes of it.
     asked: Option<(TurnId, oneshot::Sender<Value>)>,
     key_down_at: Option<Instant>,
+    /// Somebody has called since something began to ring.
+    answering: bool,
     /// The last time that anything was said to the model.
     last_turn: Instant,
     /// Calls that are to be started.
@@ -114,7 +121,7 @@ impl Daemon {
         let on = |kind| signal(kind).map_err(|error| Failure::new(INTERNAL, format!("no signals: {error}")));
         let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let hangup = on(SignalKind::hangup())?;
-        let Household { tools: home, timers, .. } = ask::household_with(&config, ask::kept_timers(&config))?;
+        let Household { tools: home, timers, mqtt, .. } = ask::household_with(&config, ask::kept_timers(&config))?;
         let home = home.audited(AuditLog::new(&config.state.path(), &config.audit));
         let hush = Hush::default();
         let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
@@ -130,6 +137,7 @@ impl Daemon {
             hush,
             home: Rc::new(home),
             timers,
+            mqtt,
             stop_model: None,
             has_voice: false,
             volume,
@@ -138,13 +146,17 @@ impl Daemon {
             turns,
             asked: None,
             key_down_at: None,
+            answering: false,
             last_turn: Instant::now(),
             to_call: Vec::new(),
         };
+        let mute_switch = daemon.mqtt.as_ref().and_then(Mqtt::mute_requests);
+        // Without a sender it is over at once, and is not asked again.
+        let mute_switch = mute_switch.unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
         terminal::notice("loading the model");
         daemon.say(Line::Volume(daemon.volume));
         daemon.remember_mute();
-        Ok((daemon, Inbox { notices, orders, calls: JoinSet::new(), terminate, interrupt, hangup }))
+        Ok((daemon, Inbox { notices, orders, calls: JoinSet::new(), mute_switch, terminate, interrupt, hangup }))
     }
 
     /// A microphone that was switched off stays off.
@@ -171,6 +183,7 @@ impl Daemon {
             tokio::select! {
                 Some(notice) = inbox.notices.recv() => self.notice(notice)?,
                 Some(order) = inbox.orders.recv() => self.order(order),
+                Some(mute) = inbox.mute_switch.recv() => drop(self.mute(mute)),
                 Some(done) = inbox.calls.join_next(), if !inbox.calls.is_empty() => self.called(done),
                 () = tokio::time::sleep_until(ring_at.into()) => self.ring(),
                 _ = look.tick() => self.look(),
@@ -199,6 +212,7 @@ impl Daemon {
             Notice::Mouth(mouth::Report::Began(turn)) => self.turns.began_to_speak(turn),
             Notice::Mouth(mouth::Report::Spoken(turn)) => {
                 self.turns.close(turn);
+                self.answered();
                 self.input(Input::Spoken(turn));
             }
             Notice::Mouth(mouth::Report::Voiced(turn, samples)) => self.input(Input::Voiced(turn, samples)),
@@ -254,6 +268,7 @@ impl Daemon {
             // Nothing can be answered yet.
             _ if !self.is_ready() => return,
             ListenEvent::Wake { word, score } => {
+                self.answering = true;
                 self.publisher.event("wake", &json!({"word": word, "score": score}));
                 self.turns.because(format!("{word} ({score:.2})"));
             }
@@ -274,6 +289,9 @@ impl Daemon {
                 self.publisher.event("called", &line);
                 if let Some(Effect::Volume(volume)) = &result.effect {
                     self.set_volume(*volume);
+                }
+                if let (Some(mqtt), Some(said)) = (&self.mqtt, &result.say) {
+                    mqtt.show(|about| about.last_action.clone_from(said));
                 }
                 self.turns.called(turn, call, result.clone());
                 self.input(Input::Done(turn, result));
@@ -327,6 +345,7 @@ impl Daemon {
                 Output::NothingSaid => {
                     self.publisher.event("nothing_said", &json!({}));
                     self.turns.nothing_said();
+                    self.answered();
                 }
             }
         }
@@ -376,6 +395,9 @@ impl Daemon {
         let muted = self.conversation.state() == State::Muted;
         self.service.status(&format!("{state:?}").to_lowercase());
         self.publisher.update(|public| (public.state, public.muted) = (state, muted));
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.show(|about| (about.state, about.muted) = (format!("{state:?}").to_lowercase(), muted));
+        }
     }
 
     fn missing(&mut self, what: &str, name: Option<String>, reason: Option<String>) {
@@ -388,6 +410,12 @@ impl Daemon {
                 public.missing.push(Missing { what: what.into(), name, reason, since_unix_ms });
             }
         });
+        if let Some(mqtt) = &self.mqtt {
+            let missing = self.publisher.public().missing;
+            let error = missing.iter().map(|missing| format!("{}: {}", missing.what, missing.reason));
+            let error = error.collect::<Vec<_>>().join("; ");
+            mqtt.show(|about| about.error = error);
+        }
     }
 
     fn order(&mut self, Order { request, reply }: Order) {
@@ -395,7 +423,9 @@ impl Daemon {
         let answer = match request {
             Request::Mute(mute) => self.mute(mute),
             Request::Cancel => {
+                self.answering = true;
                 self.input(Input::Cancel);
+                self.answered();
                 control::done()
             }
             Request::Reload => match self.reload() {
@@ -423,6 +453,7 @@ impl Daemon {
         if self.conversation.state() == State::Muted && action != PttAction::Stop {
             return control::refused("the microphone is off", None);
         }
+        self.answering = true;
         self.turns.because("the key".into());
         match action {
             PttAction::Start => {
@@ -464,7 +495,26 @@ impl Daemon {
 
     fn ring(&mut self) {
         for timer in self.timers.due() {
+            self.answering = false;
             self.input(Input::Announce(timer.rings()));
+        }
+    }
+
+    /// What rings goes on ringing between turns, until somebody answers.
+    fn ring_on(&mut self) {
+        if self.conversation.turn().is_none() {
+            if let Some(timer) = self.timers.ringing().first() {
+                self.input(Input::Announce(timer.rings()));
+            }
+        }
+    }
+
+    /// Somebody called or pressed a key, and that turn is over: what still rings, and was not snoozed, has been heard.
+    fn answered(&mut self) {
+        if std::mem::take(&mut self.answering) {
+            for timer in self.timers.stop() {
+                tracing::info!(timer = timer.id, "stopped ringing");
+            }
         }
     }
 
@@ -477,6 +527,9 @@ impl Daemon {
             tracing::error!(name, "this thread has not moved for a while");
         } else {
             self.service.alive();
+        }
+        if self.is_ready() {
+            self.ring_on();
         }
         let memory = Duration::from_secs(self.config.turn.memory_s.into());
         if self.conversation.turn().is_none() && self.last_turn.elapsed() > memory {
