@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
 use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
 use crate::dialogue::{ToolCall, ToolResult, TurnId};
+use crate::duck::Duck;
 use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
 use crate::home::Registry;
 use crate::home::timers::SharedTimers;
@@ -60,7 +61,7 @@ pub fn run(read: impl Fn() -> Result<Config, ConfigError> + 'static) -> Result<(
     LocalSet::new().block_on(&runtime, async {
         let (mut daemon, mut inbox) = Daemon::start(config, Box::new(read))?;
         let result = daemon.serve(&mut inbox).await;
-        daemon.stop(inbox);
+        daemon.stop(inbox).await;
         result
     })
 }
@@ -84,6 +85,7 @@ struct Daemon {
     read: Read,
     service: Service,
     publisher: Publisher,
+    duck: Duck,
     conversation: Conversation,
     threads: Threads,
     hush: Hush,
@@ -115,12 +117,14 @@ impl Daemon {
         let hush = Hush::default();
         let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
         let (turns, last) = Turns::open(&config);
+        let duck = Duck::start(&config.duck, None);
         let mut daemon = Self {
             conversation: Conversation::new(turn_taking(&config, false, false), last),
             config,
             read,
             service,
             publisher,
+            duck,
             threads,
             hush,
             home: Rc::new(home),
@@ -357,6 +361,7 @@ impl Daemon {
         let state = if self.is_ready() { state } else { State::Loading };
         let muted = self.conversation.state() == State::Muted;
         self.service.status(&format!("{state:?}").to_lowercase());
+        self.duck.show(state);
         self.publisher.update(|public| (public.state, public.muted) = (state, muted));
     }
 
@@ -504,6 +509,7 @@ impl Daemon {
         self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.words.clone()));
         self.say(Line::Volume(new.speech.volume));
         self.turns.configure(&new);
+        self.duck.configure(&new.duck);
         let taking = turn_taking(&new, self.phrases, self.reads_text);
         self.config = new;
         self.input(Input::Configure(taking));
@@ -512,7 +518,7 @@ impl Daemon {
     }
 
     /// The only way out: everything is told to end, and what hangs is left behind.
-    fn stop(self, inbox: Inbox) {
+    async fn stop(self, inbox: Inbox) {
         self.service.stopping();
         self.hush.up_to(TurnId(u64::MAX));
         if let Some(interrupt) = &self.stop_model {
@@ -520,6 +526,7 @@ impl Daemon {
         }
         // A thread that waits to report must find that nobody listens.
         drop(inbox.notices);
+        self.duck.end().await;
         for name in self.threads.end(Instant::now() + FAREWELL) {
             tracing::warn!(name, "this thread did not end in time");
         }

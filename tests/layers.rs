@@ -58,7 +58,8 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("rubato::", &["audio/resample.rs"]),
         ("symphonia::", &["audio/wav.rs", "audio/wav"]),
         ("tracing_subscriber::", &["telemetry.rs"]),
-        ("tokio::", &["home", "control.rs", "control", "daemon.rs", "daemon"]),
+        ("tokio::", &["home", "control.rs", "control", "daemon.rs", "daemon", "duck.rs"]),
+        ("zbus::", &["duck.rs"]),
         ("sd_notify::", &["service.rs"]),
     ] {
         let found = strangers(path, allowed);
