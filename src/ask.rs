@@ -16,10 +16,12 @@ use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::followup::Memory;
 use crate::home::device::Backend;
+use crate::home::hass::HomeAssistant;
 use crate::home::house::House;
+use crate::home::mqtt::Mqtt;
 use crate::home::resolve::room_named;
 use crate::home::simulated::Simulated;
-use crate::home::{self, HomeError, Registry, own, schema, timers};
+use crate::home::{self, HomeError, Registry, command, own, schema, timers, webhook};
 use crate::listen::segment::EndReason;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
@@ -380,13 +382,14 @@ pub fn home(config: &Config) -> Result<Registry, Failure> {
     Ok(household(config)?.tools)
 }
 
-/// The same, and its timers, for whoever lets them ring.
-///
-/// # Errors
-/// As [`home`].
-pub fn home_with_timers(config: &Config) -> Result<(Registry, timers::SharedTimers), Failure> {
-    let household = household(config)?;
-    Ok((household.tools, household.timers))
+/// The timers in the state folder; where that cannot be used, timers that last as long as the process.
+pub fn kept_timers(config: &Config) -> timers::SharedTimers {
+    let kept = timers::SharedTimers::open(&config.state.timers(), timers::clock());
+    let kept = kept.unwrap_or_else(|error| {
+        tracing::error!(%error, "timers will not outlive a restart");
+        timers::SharedTimers::new(timers::clock())
+    });
+    kept.with(config.timers.clone())
 }
 
 /// The tools, and what they work on.
@@ -397,29 +400,52 @@ pub struct Household {
     pub house: Arc<House>,
     /// The timers, for whoever lets them ring.
     pub timers: timers::SharedTimers,
+    /// The broker, if there is one, for whoever shows there what hearth does.
+    pub mqtt: Option<Mqtt>,
 }
 
-/// The home of the configuration.
+/// The home of the configuration, with timers that last as long as the process.
 ///
 /// # Errors
 /// As [`home`].
 pub fn household(config: &Config) -> Result<Household, Failure> {
+    household_with(config, timers::SharedTimers::new(timers::clock()).with(config.timers.clone()))
+}
+
+/// The home of the configuration with these timers.
+///
+/// # Errors
+/// As [`home`].
+pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<Household, Failure> {
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
     let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
-    let mut backends = Vec::new();
+    let (mut backends, mut mqtt) = (Vec::new(), None);
     if !config.home.simulated.is_empty() {
         backends.push(Backend::Simulated(Simulated::new(&config.home.simulated)?));
     }
+    if config.home.mqtt.host.is_some() {
+        let broker = Mqtt::start(&config.home.mqtt)?;
+        mqtt = Some(broker.clone());
+        backends.push(Backend::Mqtt(broker));
+    }
+    // What a server has may not be known yet.
+    let known = config.home.home_assistant.url.is_none();
+    if !known {
+        let server = HomeAssistant::start(&config.home.home_assistant).map_err(HomeError::from)?;
+        backends.push(Backend::HomeAssistant(server));
+    }
     let house = Arc::new(House::new(backends, &config.home, &config.risk));
-    if let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
+    if known && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
         return Err(HomeError::Config(format!("here: there is no {here}")).into());
     }
-    let timers = timers::SharedTimers::new(timers::clock());
-    let registry = home::registry(&tools, &house, &timers, &own::calendar())?;
+    let mut registry = home::registry(&tools, &house, &timers, &own::calendar())?;
+    for tool in command::tools(&config.home.command)?.into_iter().chain(webhook::tools(&config.home.webhook)?) {
+        registry = registry.with(tool)?;
+    }
     let registry = registry.careful(&config.risk, config.model.min_margin);
     // A tool of your own goes here, see README.
-    Ok(Household { tools: registry, house, timers })
+    Ok(Household { tools: registry, house, timers, mqtt })
 }
 
 /// The voice of the configuration. ONNX Runtime must be open.

@@ -74,7 +74,7 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
         let path = config.runtime.onnxruntime.display().to_string();
         let runtime = findings.look("runtime", runtime, |()| path.clone());
         voice_files(&mut findings, &config);
-        wake_files(&mut findings, &config);
+        let wakes = wake_files(&mut findings, &config);
         let registry =
             findings.look("home", ask::home(&config), |registry| format!("{} tools", registry.specs().len()));
         if runtime.is_some() && !no_load {
@@ -82,8 +82,10 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
                 model_parts(&mut findings, &config, folder, &registry.specs());
             }
             speaks(&mut findings, &config);
-            let words = WakeWords::load(&config.wake.dir, &config.wake.words);
-            findings.look("wake words", words, |_| "graphs fit".to_owned());
+            if wakes {
+                let words = WakeWords::load(&config.wake.dir, &config.wake.words);
+                findings.look("wake words", words, |_| "graphs fit".to_owned());
+            }
         }
     }
     match findings.problems {
@@ -131,11 +133,11 @@ fn voice_files(findings: &mut Findings, config: &Config) {
     }
 }
 
-/// The graphs of the wake words, if there is to be any.
-fn wake_files(findings: &mut Findings, config: &Config) {
+/// The graphs of the wake words, if there is to be any. True when there is, and all files are there.
+fn wake_files(findings: &mut Findings, config: &Config) -> bool {
     let words: Vec<&str> = config.wake.words.iter().map(|word| word.word.as_str()).collect();
     if words.is_empty() {
-        return;
+        return false;
     }
     let shared = ["melspectrogram", "embedding_model"];
     let missing = shared.iter().chain(&words).map(|name| config.wake.dir.join(format!("{name}.onnx")));
@@ -147,6 +149,7 @@ fn wake_files(findings: &mut Findings, config: &Config) {
     if missing.is_empty() {
         findings.good("wake words", words.join(", "));
     }
+    missing.is_empty()
 }
 
 /// A model with a closed list of rooms and kinds cannot know other names.

@@ -1,6 +1,7 @@
 //! The command line: its types, what each subcommand prints, and the exit codes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -14,7 +15,8 @@ use crate::control::client::{self, Connection};
 use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
-use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal};
+use crate::timers::Order;
+use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -145,6 +147,14 @@ enum Verb {
     Cancel,
     /// Have the daemon read its configuration again
     Reload,
+    /// List timers, alarms and reminders, or change them, with or without a running daemon
+    Timers {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        verb: Option<TimerVerb>,
+    },
     /// Look at the home, or call one of its tools
     Home {
         #[command(subcommand)]
@@ -163,6 +173,68 @@ enum PttVerb {
     Stop,
     Toggle,
     Hold,
+}
+
+#[derive(Debug, Subcommand)]
+enum TimerVerb {
+    /// Start timers: 10m, 1h30m, 90s
+    Set {
+        /// How long
+        #[arg(required = true, value_parser = timers::length)]
+        lengths: Vec<Duration>,
+        /// What they are called
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Set an alarm: 7:30
+    Alarm {
+        /// Time of day
+        #[arg(value_parser = timers::time_of_day)]
+        time: (u8, u8),
+        /// today, tomorrow, monday ... [default: the next time it is that late]
+        #[arg(long)]
+        day: Option<String>,
+    },
+    /// Set a reminder
+    Remind {
+        /// Of what
+        text: String,
+        /// After how long: 2h
+        #[arg(long = "in", value_name = "LENGTH", value_parser = timers::length, required_unless_present = "at")]
+        after: Option<Duration>,
+        /// At what time of day: 17:00
+        #[arg(long, value_name = "TIME", value_parser = timers::time_of_day, conflicts_with = "after")]
+        at: Option<(u8, u8)>,
+        /// today, tomorrow, monday ... [default: the next time it is that late]
+        #[arg(long, requires = "at")]
+        day: Option<String>,
+    },
+    /// Cancel by number
+    Cancel {
+        /// Numbers, as listed
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+    },
+    /// Let what rings ring again later
+    Snooze {
+        /// In so many minutes
+        minutes: Option<u32>,
+    },
+    /// End what rings
+    Stop,
+}
+
+impl TimerVerb {
+    fn order(self) -> Order {
+        match self {
+            Self::Set { lengths, name } => Order::Set { lengths, name },
+            Self::Alarm { time, day } => Order::Alarm { time, day },
+            Self::Remind { text, after, at, day } => Order::Remind { text, after, at, day },
+            Self::Cancel { numbers } => Order::Cancel(numbers),
+            Self::Snooze { minutes } => Order::Snooze(minutes),
+            Self::Stop => Order::Stop,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -251,6 +323,9 @@ impl Args {
             }
             Verb::Cancel => tell(config, &json!({"do": "cancel"}), false),
             Verb::Reload => tell(config, &json!({"do": "reload"}), false),
+            Verb::Timers { json, verb } => {
+                timers::run(&config?.checked()?, verb.map_or(Order::List, TimerVerb::order), json)
+            }
             Verb::Home { verb: HomeVerb::List { json } } => household::list(&config?.checked()?, json),
             Verb::Home { verb: HomeVerb::Call { tool, arguments } } => {
                 household::call(&config?.checked()?, &tool, &arguments)

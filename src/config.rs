@@ -12,6 +12,7 @@ use crate::history::{HistoryConfig, RecordConfig};
 use crate::home::HomeConfig;
 use crate::home::audit::AuditConfig;
 use crate::home::risk::RiskConfig;
+use crate::home::timers::TimerConfig;
 use crate::listen::ListenConfig;
 use crate::listen::wake::WakeConfig;
 use crate::model::generate::ModelConfig;
@@ -21,7 +22,6 @@ use crate::speech::VoiceConfig;
 const VARIABLE: &str = "HEARTH_CONFIG";
 /// Where a configuration is looked for after that, in this order; `~` is the user's home.
 const PLACES: [&str; 3] = ["config.toml", "~/.config/hearth/config.toml", "/etc/hearth/config.toml"];
-
 /// What is wrong with the configuration: correct it and start again.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -172,11 +172,18 @@ impl StateConfig {
     /// The folder, whether or not it is there.
     pub fn path(&self) -> PathBuf {
         let folder = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        self.dir.clone().unwrap_or_else(|| match (folder("STATE_DIRECTORY"), folder("XDG_STATE_HOME")) {
+        // For a user's service systemd before 254 names a folder for settings, where no other program would look.
+        let service = folder("STATE_DIRECTORY").filter(|dir| dir.starts_with("/var/lib"));
+        self.dir.clone().unwrap_or_else(|| match (service, folder("XDG_STATE_HOME")) {
             (Some(service), _) => service,
             (None, Some(state)) => state.join("hearth"),
             (None, None) => folder("HOME").unwrap_or_else(|| PathBuf::from("/")).join(".local/state/hearth"),
         })
+    }
+
+    /// The file of timers, alarms and reminders.
+    pub fn timers(&self) -> PathBuf {
+        self.path().join("timers.json")
     }
 }
 
@@ -217,6 +224,8 @@ pub struct Config {
     pub history: HistoryConfig,
     /// `[record]`.
     pub record: RecordConfig,
+    /// `[timers]`.
+    pub timers: TimerConfig,
 }
 
 impl Config {
@@ -237,7 +246,9 @@ impl Config {
         let runtime = &mut config.runtime.onnxruntime;
         let paths = [runtime, &mut config.model.dir, &mut config.speech.voice, &mut config.wake.dir];
         let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
-        let optional = optional.chain(&mut config.state.dir);
+        let optional = optional.chain(&mut config.state.dir).chain(&mut config.home.mqtt.password_file);
+        let optional = optional.chain(config.home.webhook.iter_mut().filter_map(|hook| hook.token_file.as_mut()));
+        let optional = optional.chain(&mut config.home.home_assistant.token_file);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
@@ -256,13 +267,14 @@ impl Config {
     /// Every value that is out of range.
     pub fn problems(&self) -> Vec<ConfigError> {
         let (model, listen, speech, turn) = (&self.model, &self.listen, &self.speech, &self.turn);
+        let timers = &self.timers;
         let wild = self.wake.words.iter().find(|word| !(0.0..=1.0).contains(&word.threshold));
         let wild = wild.map(|word| format!("{} for {}", word.threshold, word.word));
         let names = self.wake.words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>();
         let named = names.iter().all(|name| !name.is_empty() && !name.contains(['/', '.']));
         let risk = &self.risk;
         let margin = model.min_margin;
-        let checks: [(&'static str, String, bool, &'static str); 21] = [
+        let checks: [(&'static str, String, bool, &'static str); 23] = [
             ("model.min_margin", margin.to_string(), (0.0..=100.0).contains(&margin), "0 to 100"),
             ("risk.confirm_s", risk.confirm_s.to_string(), (1..=120).contains(&risk.confirm_s), "1 to 120"),
             ("audit.files", self.audit.files.to_string(), self.audit.files <= 100, "0 to 100"),
@@ -304,6 +316,13 @@ impl Config {
             ),
             ("speech.speed", speech.speed.to_string(), (0.25..=4.0).contains(&speech.speed), "0.25 to 4"),
             ("speech.volume", speech.volume.to_string(), (0.0..=2.0).contains(&speech.volume), "0 to 2"),
+            ("timers.ring_s", timers.ring_s.to_string(), (5..=3600).contains(&timers.ring_s), "5 to 3600"),
+            (
+                "timers.snooze_minutes",
+                timers.snooze_minutes.to_string(),
+                (1..=60).contains(&timers.snooze_minutes),
+                "1 to 60",
+            ),
         ];
         let wrong = checks.into_iter().filter(|(_, _, fits, _)| !fits);
         wrong

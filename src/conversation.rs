@@ -9,10 +9,13 @@
 //! Everything carries the number of its turn. What arrives for a past turn is dropped in [`Conversation::handle`], in one
 //! place, so that barge-in, cancel and mute are the same thing: the turn is over.
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 use crate::assistant::{Assistant, Command, Event};
 use crate::dialogue::{Outcome, ReplyEvent, ToolCall, ToolResult, TurnId};
+use crate::followup::Memory;
 use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
 use crate::model::Start;
 
@@ -166,6 +169,8 @@ pub struct TurnTaking {
     pub barge_in: bool,
     /// The longest command, in ms.
     pub max_ms: u32,
+    /// How long a question that a yes answers waits for it.
+    pub consent: Duration,
 }
 
 /// The turn in progress.
@@ -213,6 +218,10 @@ pub struct Conversation {
     key_down: bool,
     /// The next turn knows nothing of those before.
     fresh: bool,
+    /// What the turns leave to each other; the turn in progress has it.
+    memory: Memory,
+    /// As last told.
+    now: Instant,
     /// Announcements that wait for the turn to end. Bounded by [`Self::MAX_WAITING`]; the oldest is dropped.
     waiting: Vec<String>,
 }
@@ -221,8 +230,19 @@ impl Conversation {
     const MAX_WAITING: usize = 16;
 
     /// A conversation that waits; its next turn has the number after `turns`.
-    pub fn new(config: TurnTaking, turns: u64) -> Self {
-        Self { config, state: State::Idle, turns, turn: None, key_down: false, fresh: false, waiting: Vec::new() }
+    pub fn new(config: TurnTaking, turns: u64, now: Instant) -> Self {
+        let memory = Memory::new(config.consent);
+        Self {
+            memory,
+            now,
+            config,
+            state: State::Idle,
+            turns,
+            turn: None,
+            key_down: false,
+            fresh: false,
+            waiting: Vec::new(),
+        }
     }
 
     /// Where it stands.
@@ -235,18 +255,28 @@ impl Conversation {
         self.turn.as_ref().map(|turn| turn.id)
     }
 
-    /// Takes what happened; gives what is to be done, in order.
-    pub fn handle(&mut self, input: Input) -> Vec<Output> {
+    /// Takes what happened, and when; gives what is to be done, in order.
+    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         let mut out = Vec::new();
+        self.now = now;
+        if let Some(turn) = &mut self.turn {
+            turn.assistant.at(now);
+        }
         match input {
             Input::Heard(event) => self.heard(event, &mut out),
             Input::Key(key) => self.key(key, &mut out),
-            Input::Cancel => self.end(State::Idle, &mut out),
+            Input::Cancel => {
+                self.end(State::Idle, &mut out);
+                self.memory.drop_question();
+            }
             Input::Mute(mute) => self.mute(mute, &mut out),
             Input::Ask(text) => self.ask(text, &mut out),
             Input::Voiced(id, samples) => self.voiced(id, samples, &mut out),
             Input::Announce(text) => self.announce(text, &mut out),
-            Input::Forget => self.fresh = true,
+            Input::Forget => {
+                self.fresh = true;
+                self.memory = Memory::new(self.config.consent);
+            }
             Input::Configure(config) => self.config = config,
             Input::Reply(id, event) => self.turn_event(id, Event::Reply(event), &mut out),
             Input::Failed(id) => self.turn_event(id, Event::ModelFailed, &mut out),
@@ -279,6 +309,7 @@ impl Conversation {
             if !turn.words.is_empty() {
                 out.push(Output::Listen(ListenCommand::Speaking(None)));
             }
+            self.memory = turn.assistant.remember(self.now);
             out.push(Output::Listen(ListenCommand::Disarm));
         }
         let state = if self.state == State::Muted { State::Muted } else { state };
@@ -288,7 +319,8 @@ impl Conversation {
     fn new_turn(&mut self, opened: Option<Opened>) -> TurnId {
         self.turns += 1;
         let id = TurnId(self.turns);
-        let (assistant, words) = (Assistant::new(self.config.phrases), String::new());
+        let memory = std::mem::take(&mut self.memory);
+        let (assistant, words) = (Assistant::remembering(self.config.phrases, memory, self.now), String::new());
         let (drafted, settled, asked, called) = (false, false, false, false);
         self.turn = Some(Turn { id, assistant, drafted, settled, asked, called, opened, words });
         id
@@ -367,6 +399,8 @@ impl Conversation {
             EndReason::Nothing => {
                 out.push(Output::NothingSaid);
                 self.end(State::Idle, out);
+                // Silence is a no.
+                self.memory.drop_question();
                 if called {
                     out.push(Output::Play(Earcon::Sorry));
                 }
@@ -415,6 +449,7 @@ impl Conversation {
             return;
         }
         self.end(State::Idle, out);
+        self.memory.drop_question();
         self.state = if mute { State::Muted } else { State::Idle };
         let earcon = if mute { Earcon::Muted } else { Earcon::Unmuted };
         out.extend([Output::Listen(ListenCommand::Mute(mute)), Output::Play(earcon), Output::Show(self.state)]);
@@ -510,11 +545,14 @@ impl Conversation {
 
     fn spoken(&mut self, id: TurnId, out: &mut Vec<Output>) {
         let Some(turn) = self.turn.take_if(|turn| turn.id == id && turn.settled) else { return };
-        let wait_ms = if turn.asked { self.config.question_ms } else { self.config.follow_up_ms };
+        let asked = turn.asked || turn.assistant.asks();
+        let wait_ms = if asked { self.config.question_ms } else { self.config.follow_up_ms };
         if !turn.words.is_empty() {
             out.push(Output::Listen(ListenCommand::Speaking(None)));
         }
-        let in_vain = turn.opened == Some(Opened::Called) && !turn.called && turn.words.is_empty();
+        let (opened, called, silent) = (turn.opened, turn.called, turn.words.is_empty());
+        self.memory = turn.assistant.remember(self.now);
+        let in_vain = opened == Some(Opened::Called) && !called && silent;
         if in_vain && self.waiting.is_empty() && self.state != State::Muted {
             self.listen(Opened::Again, self.config.wait_ms, out);
             return;

@@ -22,14 +22,16 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::ask;
+use crate::ask::{self, Household};
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
 use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
-use crate::dialogue::{ToolCall, ToolResult, TurnId};
+use crate::dialogue::{Effect, ToolCall, ToolResult, TurnId, Volume};
 use crate::duck::Duck;
 use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
 use crate::home::Registry;
+use crate::home::audit::AuditLog;
+use crate::home::mqtt::Mqtt;
 use crate::home::timers::SharedTimers;
 use crate::listen::listener::{DeviceState, ListenCommand, ListenEvent};
 use crate::mouth::{Hush, Line};
@@ -71,6 +73,8 @@ struct Inbox {
     notices: Receiver<Notice>,
     orders: Receiver<Order>,
     calls: JoinSet<(TurnId, ToolCall, ToolResult)>,
+    /// The switch on the broker; nothing comes where there is none.
+    mute_switch: Receiver<bool>,
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -91,15 +95,21 @@ struct Daemon {
     hush: Hush,
     home: Rc<Registry>,
     timers: SharedTimers,
+    /// Where hearth's own state is shown, if there is a broker.
+    mqtt: Option<Mqtt>,
     /// To stop the model, once there is one.
     stop_model: Option<Arc<Interrupt>>,
     has_voice: bool,
+    /// How loud it speaks: 1 is as the voice was made.
+    volume: f32,
     phrases: bool,
     reads_text: bool,
     turns: Turns,
     /// Who asked for the turn in progress, and waits for what comes of it.
     asked: Option<(TurnId, oneshot::Sender<Value>)>,
     key_down_at: Option<Instant>,
+    /// Somebody has called since something began to ring.
+    answering: bool,
     /// The last time that anything was said to the model.
     last_turn: Instant,
     /// Calls that are to be started.
@@ -113,13 +123,15 @@ impl Daemon {
         let on = |kind| signal(kind).map_err(|error| Failure::new(INTERNAL, format!("no signals: {error}")));
         let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let hangup = on(SignalKind::hangup())?;
-        let (home, timers) = ask::home_with_timers(&config)?;
+        let Household { tools: home, timers, mqtt, .. } = ask::household_with(&config, ask::kept_timers(&config))?;
+        let home = home.audited(AuditLog::new(&config.state.path(), &config.audit));
         let hush = Hush::default();
         let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
         let (turns, last) = Turns::open(&config);
         let duck = Duck::start(&config.duck, None);
+        let volume = config.speech.volume;
         let mut daemon = Self {
-            conversation: Conversation::new(turn_taking(&config, false, false), last),
+            conversation: Conversation::new(turn_taking(&config, false, false), last, Instant::now()),
             config,
             read,
             service,
@@ -129,26 +141,32 @@ impl Daemon {
             hush,
             home: Rc::new(home),
             timers,
+            mqtt,
             stop_model: None,
             has_voice: false,
+            volume,
             phrases: false,
             reads_text: false,
             turns,
             asked: None,
             key_down_at: None,
+            answering: false,
             last_turn: Instant::now(),
             to_call: Vec::new(),
         };
+        let mute_switch = daemon.mqtt.as_ref().and_then(Mqtt::mute_requests);
+        // Without a sender it is over at once, and is not asked again.
+        let mute_switch = mute_switch.unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
         terminal::notice("loading the model");
-        daemon.say(Line::Volume(daemon.config.speech.volume));
+        daemon.say(Line::Volume(daemon.volume));
         daemon.remember_mute();
-        Ok((daemon, Inbox { notices, orders, calls: JoinSet::new(), terminate, interrupt, hangup }))
+        Ok((daemon, Inbox { notices, orders, calls: JoinSet::new(), mute_switch, terminate, interrupt, hangup }))
     }
 
     /// A microphone that was switched off stays off.
     fn remember_mute(&mut self) {
         if self.mute_file().exists() {
-            let outputs = self.conversation.handle(Input::Mute(true));
+            let outputs = self.conversation.handle(Input::Mute(true), Instant::now());
             let quiet = outputs.into_iter().filter(|output| !matches!(output, Output::Play(_)));
             self.carry_out(quiet.collect());
         }
@@ -161,7 +179,7 @@ impl Daemon {
             for (turn, call) in self.to_call.drain(..) {
                 let home = Rc::clone(&self.home);
                 inbox.calls.spawn_local(async move {
-                    let result = home.call(&call).await;
+                    let result = home.call_in(Some(turn), &call).await;
                     (turn, call, result)
                 });
             }
@@ -169,6 +187,7 @@ impl Daemon {
             tokio::select! {
                 Some(notice) = inbox.notices.recv() => self.notice(notice)?,
                 Some(order) = inbox.orders.recv() => self.order(order),
+                Some(mute) = inbox.mute_switch.recv() => drop(self.mute(mute)),
                 Some(done) = inbox.calls.join_next(), if !inbox.calls.is_empty() => self.called(done),
                 () = tokio::time::sleep_until(ring_at.into()) => self.ring(),
                 _ = look.tick() => self.look(),
@@ -197,6 +216,7 @@ impl Daemon {
             Notice::Mouth(mouth::Report::Began(turn)) => self.turns.began_to_speak(turn),
             Notice::Mouth(mouth::Report::Spoken(turn)) => {
                 self.turns.close(turn);
+                self.answered();
                 self.input(Input::Spoken(turn));
             }
             Notice::Mouth(mouth::Report::Voiced(turn, samples)) => self.input(Input::Voiced(turn, samples)),
@@ -217,7 +237,7 @@ impl Daemon {
         (self.phrases, self.reads_text) = (loaded.phrases, loaded.reads_text);
         self.stop_model = Some(loaded.interrupt);
         let taking = turn_taking(&self.config, self.phrases, self.reads_text);
-        self.conversation.handle(Input::Configure(taking));
+        self.conversation.handle(Input::Configure(taking), Instant::now());
         self.publisher.update(|public| {
             public.details.insert("model".into(), loaded.name.into());
         });
@@ -252,6 +272,7 @@ impl Daemon {
             // Nothing can be answered yet.
             _ if !self.is_ready() => return,
             ListenEvent::Wake { word, score } => {
+                self.answering = true;
                 self.publisher.event("wake", &json!({"word": word, "score": score}));
                 self.turns.because(format!("{word} ({score:.2})"));
             }
@@ -270,6 +291,12 @@ impl Daemon {
             Ok((turn, call, result)) => {
                 let line = json!({"tool": call.name, "outcome": result.outcome});
                 self.publisher.event("called", &line);
+                if let Some(Effect::Volume(volume)) = &result.effect {
+                    self.set_volume(*volume);
+                }
+                if let (Some(mqtt), Some(said)) = (&self.mqtt, &result.say) {
+                    mqtt.show(|about| about.last_action.clone_from(said));
+                }
                 self.turns.called(turn, call, result.clone());
                 self.input(Input::Done(turn, result));
             }
@@ -283,8 +310,17 @@ impl Daemon {
         }
     }
 
+    fn set_volume(&mut self, volume: Volume) {
+        let percent = match volume {
+            Volume::To(percent) => f32::from(percent),
+            Volume::By(points) => self.volume * 100.0 + f32::from(points),
+        };
+        self.volume = (percent / 100.0).clamp(0.0, 1.0);
+        self.say(Line::Volume(self.volume));
+    }
+
     fn input(&mut self, input: Input) {
-        let outputs = self.conversation.handle(input);
+        let outputs = self.conversation.handle(input, Instant::now());
         self.carry_out(outputs);
     }
 
@@ -295,7 +331,7 @@ impl Daemon {
             match output {
                 Output::Model(turn, job) => {
                     if !self.job(turn, job) {
-                        queue.extend(self.conversation.handle(Input::Failed(turn)));
+                        queue.extend(self.conversation.handle(Input::Failed(turn), Instant::now()));
                     }
                 }
                 Output::Listen(command) => self.ears(command),
@@ -313,6 +349,7 @@ impl Daemon {
                 Output::NothingSaid => {
                     self.publisher.event("nothing_said", &json!({}));
                     self.turns.nothing_said();
+                    self.answered();
                 }
             }
         }
@@ -363,6 +400,9 @@ impl Daemon {
         self.service.status(&format!("{state:?}").to_lowercase());
         self.duck.show(state);
         self.publisher.update(|public| (public.state, public.muted) = (state, muted));
+        if let Some(mqtt) = &self.mqtt {
+            mqtt.show(|about| (about.state, about.muted) = (format!("{state:?}").to_lowercase(), muted));
+        }
     }
 
     fn missing(&mut self, what: &str, name: Option<String>, reason: Option<String>) {
@@ -375,6 +415,12 @@ impl Daemon {
                 public.missing.push(Missing { what: what.into(), name, reason, since_unix_ms });
             }
         });
+        if let Some(mqtt) = &self.mqtt {
+            let missing = self.publisher.public().missing;
+            let error = missing.iter().map(|missing| format!("{}: {}", missing.what, missing.reason));
+            let error = error.collect::<Vec<_>>().join("; ");
+            mqtt.show(|about| about.error = error);
+        }
     }
 
     fn order(&mut self, Order { request, reply }: Order) {
@@ -382,7 +428,9 @@ impl Daemon {
         let answer = match request {
             Request::Mute(mute) => self.mute(mute),
             Request::Cancel => {
+                self.answering = true;
                 self.input(Input::Cancel);
+                self.answered();
                 control::done()
             }
             Request::Reload => match self.reload() {
@@ -410,6 +458,7 @@ impl Daemon {
         if self.conversation.state() == State::Muted && action != PttAction::Stop {
             return control::refused("the microphone is off", None);
         }
+        self.answering = true;
         self.turns.because("the key".into());
         match action {
             PttAction::Start => {
@@ -451,7 +500,26 @@ impl Daemon {
 
     fn ring(&mut self) {
         for timer in self.timers.due() {
+            self.answering = false;
             self.input(Input::Announce(timer.rings()));
+        }
+    }
+
+    /// What rings goes on ringing between turns, until somebody answers.
+    fn ring_on(&mut self) {
+        if self.conversation.turn().is_none() {
+            if let Some(timer) = self.timers.ringing().first() {
+                self.input(Input::Announce(timer.rings()));
+            }
+        }
+    }
+
+    /// Somebody called or pressed a key, and that turn is over: what still rings, and was not snoozed, has been heard.
+    fn answered(&mut self) {
+        if std::mem::take(&mut self.answering) {
+            for timer in self.timers.stop() {
+                tracing::info!(timer = timer.id, "stopped ringing");
+            }
         }
     }
 
@@ -464,6 +532,9 @@ impl Daemon {
             tracing::error!(name, "this thread has not moved for a while");
         } else {
             self.service.alive();
+        }
+        if self.is_ready() {
+            self.ring_on();
         }
         let memory = Duration::from_secs(self.config.turn.memory_s.into());
         if self.conversation.turn().is_none() && self.last_turn.elapsed() > memory {
@@ -491,7 +562,7 @@ impl Daemon {
     }
 
     fn adopt(&mut self, new: Config) -> Vec<&'static str> {
-        let old = &self.config;
+        let (old, old_volume) = (&self.config, self.config.speech.volume);
         let words = |config: &Config| config.wake.words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
         let voices = |config: &Config| crate::config::SpeechConfig { volume: 1.0, ..config.speech.clone() };
         let changed = [
@@ -507,7 +578,10 @@ impl Daemon {
         ];
         let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.words.clone()));
-        self.say(Line::Volume(new.speech.volume));
+        if new.speech.volume != old_volume {
+            self.volume = new.speech.volume;
+            self.say(Line::Volume(self.volume));
+        }
         self.turns.configure(&new);
         self.duck.configure(&new.duck);
         let taking = turn_taking(&new, self.phrases, self.reads_text);
@@ -548,5 +622,6 @@ fn turn_taking(config: &Config, phrases: bool, reads_text: bool) -> TurnTaking {
         question_ms: turn.question_ms,
         barge_in: turn.barge_in,
         max_ms: config.listen.max_ms,
+        consent: config.risk.window(),
     }
 }

@@ -45,6 +45,7 @@ mod codes {
     use crate::control::ControlError;
     use crate::eval::EvalError;
     use crate::home::HomeError;
+    use crate::home::timers::StoreError;
     use crate::model::ModelError;
     use crate::model::manifest::FolderError;
     use crate::onnx::OnnxError;
@@ -136,6 +137,12 @@ mod codes {
                 _ => UNAVAILABLE,
             };
             Self::new(code, error)
+        }
+    }
+
+    impl From<StoreError> for Failure {
+        fn from(error: StoreError) -> Self {
+            Self::new(UNWRITABLE, error)
         }
     }
 

@@ -55,7 +55,7 @@ pub fn list(config: &Config, as_json: bool) -> Result<(), Failure> {
 pub fn call(config: &Config, tool: &str, arguments: &str) -> Result<(), Failure> {
     let arguments: Map<String, Value> = serde_json::from_str(arguments)
         .map_err(|error| Failure::new(USAGE, format!("the arguments are no JSON object: {error}")))?;
-    let Household { tools, .. } = ask::household(config)?;
+    let Household { tools, .. } = ask::household_with(config, ask::kept_timers(config))?;
     let tools = tools.audited(AuditLog::new(&config.state.path(), &config.audit));
     let call = ToolCall { consent: Consent::ByHand, ..ToolCall::new(tool, arguments) };
     let result = tools.call_blocking(&call);

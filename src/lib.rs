@@ -29,7 +29,7 @@
 //! | [`duck`] | other players, quiet meanwhile |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
-//! | [`config`], [`cli`], [`check`], [`devices`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -62,3 +62,4 @@ pub mod telemetry;
 pub mod terminal;
 pub mod threads;
 pub mod timeline;
+pub mod timers;

@@ -18,7 +18,7 @@ impl Setup {
     fn new(changes: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let mut text = std::fs::read_to_string(root().join("config.toml")).expect("config.toml");
-        for path in [".local/lib", ".local/voice", "onnx/starter"] {
+        for path in [".local/lib", ".local/voice", "onnx/starter", "onnx/wake"] {
             text = text.replace(&format!("\"{path}"), &format!("\"{}", root().join(path).display()));
         }
         for (from, to) in changes {

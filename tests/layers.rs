@@ -59,8 +59,13 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("symphonia::", &["audio/wav.rs", "audio/wav"]),
         ("tracing_subscriber::", &["telemetry.rs"]),
         ("tokio::", &["home", "control.rs", "control", "daemon.rs", "daemon", "duck.rs"]),
+        ("tokio_tungstenite::", &["home/hass"]),
         ("zbus::", &["duck.rs"]),
         ("sd_notify::", &["service.rs"]),
+        ("jiff::", &["home"]),
+        ("rustix::", &["home/timers.rs", "home/command.rs"]),
+        ("rumqttc::", &["home/mqtt"]),
+        ("ureq::", &["home/webhook.rs"]),
     ] {
         let found = strangers(path, allowed);
         assert!(found.is_empty(), "{path} belongs in {allowed:?} only and is named in {found:?}");

@@ -13,6 +13,7 @@ const CONFIG: TurnTaking = TurnTaking {
     question_ms: 6000,
     barge_in: true,
     max_ms: 30_000,
+    consent: Duration::from_secs(15),
 };
 
 /// Outputs in short: `begin 1`, `call 1`, `say 1 text`, `show idle`, ...
@@ -53,11 +54,11 @@ struct Talk(Conversation);
 
 impl Talk {
     fn new(config: TurnTaking) -> Self {
-        Self(Conversation::new(config, 0))
+        Self(Conversation::new(config, 0, Instant::now()))
     }
 
     fn check(&mut self, input: Input, expected: &str) {
-        let found: Vec<String> = self.0.handle(input.clone()).into_iter().map(short).collect();
+        let found: Vec<String> = self.0.handle(input.clone(), Instant::now()).into_iter().map(short).collect();
         assert_eq!(found.join(", "), expected, "{input:?}");
     }
 }
@@ -246,9 +247,9 @@ fn a_command_that_is_too_long_is_cut_and_said_to_be() {
 
 #[test]
 fn what_was_said_is_forgotten_once() {
-    let mut conversation = Conversation::new(CONFIG, 0);
+    let mut conversation = Conversation::new(CONFIG, 0, Instant::now());
     let mut start = |input| {
-        let outputs = conversation.handle(input);
+        let outputs = conversation.handle(input, Instant::now());
         outputs.into_iter().find_map(|output| match output {
             Output::Model(_, Job::Begin(start)) => Some(start),
             _ => None,

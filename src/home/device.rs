@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::hass::HomeAssistant;
+use super::mqtt::Mqtt;
 use super::simulated::Simulated;
 
 /// A device as far as finding it goes.
@@ -174,6 +176,10 @@ pub enum Health {
 pub enum Backend {
     /// A home without a house.
     Simulated(Simulated),
+    /// Devices on an MQTT broker.
+    Mqtt(Mqtt),
+    /// Devices of a Home Assistant.
+    HomeAssistant(HomeAssistant),
 }
 
 impl Backend {
@@ -182,6 +188,8 @@ impl Backend {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Simulated(_) => "the simulated home",
+            Self::Mqtt(_) => "the MQTT broker",
+            Self::HomeAssistant(_) => "Home Assistant",
         }
     }
 
@@ -190,6 +198,8 @@ impl Backend {
     pub fn devices(&self) -> Vec<Device> {
         match self {
             Self::Simulated(home) => home.devices(),
+            Self::Mqtt(mqtt) => mqtt.devices(),
+            Self::HomeAssistant(home) => home.devices(),
         }
     }
 
@@ -198,6 +208,8 @@ impl Backend {
     pub fn state(&self, id: &str) -> Option<State> {
         match self {
             Self::Simulated(home) => home.state(id),
+            Self::Mqtt(mqtt) => mqtt.state(id),
+            Self::HomeAssistant(home) => home.state(id),
         }
     }
 
@@ -209,6 +221,8 @@ impl Backend {
     pub async fn apply(&self, id: &str, order: &Order) -> Result<State, Fault> {
         match self {
             Self::Simulated(home) => home.apply(id, order),
+            Self::Mqtt(mqtt) => mqtt.apply(id, order).await,
+            Self::HomeAssistant(home) => home.apply(id, order).await,
         }
     }
 
@@ -217,6 +231,8 @@ impl Backend {
     pub fn version(&self) -> u64 {
         match self {
             Self::Simulated(_) => 0,
+            Self::Mqtt(mqtt) => mqtt.version(),
+            Self::HomeAssistant(home) => home.version(),
         }
     }
 
@@ -225,6 +241,8 @@ impl Backend {
     pub fn health(&self) -> Health {
         match self {
             Self::Simulated(_) => Health::Ready,
+            Self::Mqtt(mqtt) => mqtt.health(),
+            Self::HomeAssistant(home) => home.health(),
         }
     }
 }

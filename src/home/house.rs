@@ -19,11 +19,15 @@ pub use speak::Degrees;
 
 use self::orders::Action;
 use self::speak::{MAX_NAMED, Report, Subject, describe, intent, reported};
+use super::command::CommandConfig;
 use super::device::{Backend, Device, Fault, Health, Order, State};
+use super::hass::HomeAssistantConfig;
+use super::mqtt::MqttConfig;
 use super::phrase::{at, list, sentence};
 use super::resolve::{Found, by_name, by_place, room_named};
 use super::risk::{Intent, Level, RiskConfig};
 use super::simulated::SimulatedConfig;
+use super::webhook::WebhookConfig;
 use super::{Answer, DEADLINE_S, Tool, asked, failed, refused, result};
 use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
 
@@ -33,7 +37,7 @@ const EACH: Duration = Duration::from_millis(DEADLINE_S * 1000 - 200);
 const MAX_DEVICES: usize = 100;
 
 /// `[home]` of the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HomeConfig {
     /// The room that the speaker is in.
@@ -42,6 +46,14 @@ pub struct HomeConfig {
     pub degrees: Degrees,
     /// `[home.simulated]`: a home without a house.
     pub simulated: SimulatedConfig,
+    /// `[home.mqtt]`: a broker and the devices on it.
+    pub mqtt: MqttConfig,
+    /// `[[home.command]]`: tools that run a program.
+    pub command: Vec<CommandConfig>,
+    /// `[[home.webhook]]`: tools that call a URL.
+    pub webhook: Vec<WebhookConfig>,
+    /// `[home.home_assistant]`: devices of a Home Assistant, if there is one.
+    pub home_assistant: HomeAssistantConfig,
 }
 
 /// All devices, and how they are spoken of.
@@ -126,13 +138,13 @@ impl House {
             Action::Look => None,
             _ => match orders::order(tool, action, arguments, self.degrees) {
                 Ok(order) => Some(order),
-                Err(answer) => return Plan::Answer(answer),
+                Err(answer) => return Plan::Answer(*answer),
             },
         };
         let devices = self.devices();
         let (found, subject, kind) = match self.find(tool, action, arguments, &devices) {
             Ok(found) => found,
-            Err(answer) => return Plan::Answer(answer),
+            Err(answer) => return Plan::Answer(*answer),
         };
         match order {
             None => Plan::Look(found, subject),
@@ -147,7 +159,7 @@ impl House {
         action: Action,
         arguments: &Arguments,
         devices: &[Device],
-    ) -> Result<(Vec<Device>, Subject, String), ToolResult> {
+    ) -> Result<(Vec<Device>, Subject, String), Box<ToolResult>> {
         let word = |key: &str| arguments.get(key).and_then(Value::as_str);
         let (room, here) = (word("room"), self.here.as_deref());
         let kinds = action.kinds();
@@ -174,7 +186,7 @@ impl House {
                 };
                 (devices.iter().map(like).collect(), Wanted::Kind(first), *first)
             }
-            (None, None, []) => return Err(asked(tool, "Which device do you mean?".to_owned())),
+            (None, None, []) => return Err(Box::new(asked(tool, "Which device do you mean?".to_owned()))),
         };
         let room = if name.is_some() { None } else { room };
         let found = match found {
@@ -200,7 +212,7 @@ impl House {
                 Ok((vec![device], subject, kind.to_owned()))
             }
             Found::All(all) if all.len() > MAX_DEVICES => {
-                Err(refused(tool, "too many devices", format!("{} devices are too many at once.", all.len())))
+                Err(Box::new(refused(tool, "too many devices", format!("{} devices are too many at once.", all.len()))))
             }
             Found::All(all) => {
                 let place = room.map(|room| room_named(devices, room).unwrap_or(room));
@@ -213,14 +225,14 @@ impl House {
                 let several: Vec<Device> = several.into_iter().map(own).collect();
                 match self.likeliest(action, &several) {
                     Some(device) => Ok((vec![device.clone()], Subject::one(device), kind.to_owned())),
-                    None => Err(asked(tool, which(called, &several))),
+                    None => Err(Box::new(asked(tool, which(called, &several)))),
                 }
             }
             Found::Nothing(near) => {
                 let near: Vec<Device> = near.into_iter().map(own).collect();
-                Err(missing(tool, called, room, &near))
+                Err(Box::new(missing(tool, called, room, &near)))
             }
-            Found::NoRoom => Err(missing(tool, called, room, &[])),
+            Found::NoRoom => Err(Box::new(missing(tool, called, room, &[]))),
         }
     }
 

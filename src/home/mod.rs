@@ -8,8 +8,11 @@
 //! its declaration does not allow, and no call outlasts the registry's deadline.
 
 pub mod audit;
+pub mod command;
 pub mod device;
+pub mod hass;
 pub mod house;
+pub mod mqtt;
 pub mod own;
 pub mod phrase;
 pub mod request;
@@ -17,7 +20,9 @@ pub mod resolve;
 pub mod risk;
 pub mod schema;
 pub mod simulated;
+mod template;
 pub mod timers;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -72,9 +77,15 @@ pub enum HomeError {
     /// A declaration is wrong.
     #[error(transparent)]
     Schema(#[from] schema::SchemaError),
+    /// A handler is described wrongly: its section, and what is wrong.
+    #[error("home.{0}")]
+    Handler(String),
     /// The description of the home is wrong.
     #[error("the simulated home: {0}")]
     Config(String),
+    /// Home Assistant cannot even be tried.
+    #[error(transparent)]
+    HomeAssistant(#[from] hass::HomeAssistantError),
 }
 
 /// All tools of a home, by name.
@@ -215,7 +226,7 @@ impl Registry {
         if tokio::runtime::Handle::try_current().is_ok() {
             return broken("called from inside a runtime, which may not be blocked".to_owned());
         }
-        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.call(call)),
             Err(error) => broken(format!("no runtime: {error}")),
         }

@@ -83,16 +83,25 @@ impl Action {
 ///
 /// # Errors
 /// The answer, when something is left out or makes no sense.
-pub(super) fn order(tool: &str, action: Action, arguments: &Arguments, degrees: Degrees) -> Result<Order, ToolResult> {
+pub(super) fn order(
+    tool: &str,
+    action: Action,
+    arguments: &Arguments,
+    degrees: Degrees,
+) -> Result<Order, Box<ToolResult>> {
     let word = |key: &str| arguments.get(key).and_then(Value::as_str);
     let percent = |question: &str, what: &str| match arguments.get("percent").and_then(Value::as_i64) {
-        None => Err(asked(tool, question.to_owned())),
+        None => Err(Box::new(asked(tool, question.to_owned()))),
         Some(percent) => match u8::try_from(percent) {
             Ok(percent @ 0..=100) => Ok(percent),
-            _ => Err(refused(tool, &format!("percent is {percent}"), format!("{what} goes from 0 to 100 percent."))),
+            _ => Err(Box::new(refused(
+                tool,
+                &format!("percent is {percent}"),
+                format!("{what} goes from 0 to 100 percent."),
+            ))),
         },
     };
-    let ask = |question: &str| Err(asked(tool, question.to_owned()));
+    let ask = |question: &str| Err(Box::new(asked(tool, question.to_owned())));
     Ok(match action {
         Action::TurnOn => Order::On,
         Action::TurnOff => Order::Off,
