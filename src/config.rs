@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::audio::capture::CaptureConfig;
 use crate::control::ControlConfig;
+use crate::duck::DuckConfig;
 use crate::history::{HistoryConfig, RecordConfig};
 use crate::home::HomeConfig;
 use crate::home::audit::AuditConfig;
@@ -207,6 +208,8 @@ pub struct Config {
     pub turn: TurnConfig,
     /// `[speech]`.
     pub speech: SpeechConfig,
+    /// `[duck]`.
+    pub duck: DuckConfig,
     /// `[home]`.
     pub home: HomeConfig,
     /// `[risk]`.

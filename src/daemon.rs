@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
 use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
 use crate::dialogue::{Effect, ToolCall, ToolResult, TurnId, Volume};
+use crate::duck::Duck;
 use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
 use crate::home::Registry;
 use crate::home::audit::AuditLog;
@@ -62,7 +63,7 @@ pub fn run(read: impl Fn() -> Result<Config, ConfigError> + 'static) -> Result<(
     LocalSet::new().block_on(&runtime, async {
         let (mut daemon, mut inbox) = Daemon::start(config, Box::new(read))?;
         let result = daemon.serve(&mut inbox).await;
-        daemon.stop(inbox);
+        daemon.stop(inbox).await;
         result
     })
 }
@@ -88,6 +89,7 @@ struct Daemon {
     read: Read,
     service: Service,
     publisher: Publisher,
+    duck: Duck,
     conversation: Conversation,
     threads: Threads,
     hush: Hush,
@@ -126,6 +128,7 @@ impl Daemon {
         let hush = Hush::default();
         let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
         let (turns, last) = Turns::open(&config);
+        let duck = Duck::start(&config.duck, None);
         let volume = config.speech.volume;
         let mut daemon = Self {
             conversation: Conversation::new(turn_taking(&config, false, false), last, Instant::now()),
@@ -133,6 +136,7 @@ impl Daemon {
             read,
             service,
             publisher,
+            duck,
             threads,
             hush,
             home: Rc::new(home),
@@ -394,6 +398,7 @@ impl Daemon {
         let state = if self.is_ready() { state } else { State::Loading };
         let muted = self.conversation.state() == State::Muted;
         self.service.status(&format!("{state:?}").to_lowercase());
+        self.duck.show(state);
         self.publisher.update(|public| (public.state, public.muted) = (state, muted));
         if let Some(mqtt) = &self.mqtt {
             mqtt.show(|about| (about.state, about.muted) = (format!("{state:?}").to_lowercase(), muted));
@@ -578,6 +583,7 @@ impl Daemon {
             self.say(Line::Volume(self.volume));
         }
         self.turns.configure(&new);
+        self.duck.configure(&new.duck);
         let taking = turn_taking(&new, self.phrases, self.reads_text);
         self.config = new;
         self.input(Input::Configure(taking));
@@ -586,7 +592,7 @@ impl Daemon {
     }
 
     /// The only way out: everything is told to end, and what hangs is left behind.
-    fn stop(self, inbox: Inbox) {
+    async fn stop(self, inbox: Inbox) {
         self.service.stopping();
         self.hush.up_to(TurnId(u64::MAX));
         if let Some(interrupt) = &self.stop_model {
@@ -594,6 +600,7 @@ impl Daemon {
         }
         // A thread that waits to report must find that nobody listens.
         drop(inbox.notices);
+        self.duck.end().await;
         for name in self.threads.end(Instant::now() + FAREWELL) {
             tracing::warn!(name, "this thread did not end in time");
         }

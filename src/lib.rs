@@ -26,6 +26,7 @@
 //! | [`infer`], [`mouth`], [`threads`] | the loops of the threads that think and speak |
 //! | [`history`] | the last turns, on disk |
 //! | [`control`] | the socket through which other programs see and steer the daemon |
+//! | [`duck`] | other players, quiet meanwhile |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
 //! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
@@ -42,6 +43,7 @@ pub mod conversation;
 pub mod daemon;
 pub mod devices;
 pub mod dialogue;
+pub mod duck;
 pub mod eval;
 pub mod failure;
 pub mod followup;

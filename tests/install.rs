@@ -83,3 +83,22 @@ fn for_a_user() {
         "home/somebody/.config/systemd/user/hearth.service",
     );
 }
+
+/// In a fresh Debian, as `scripts/deb --help` says.
+#[test]
+fn the_debian_package_installs_works_and_leaves_nothing() {
+    let has = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    if std::env::var_os("HEARTH_SLOW").is_none() {
+        return eprintln!("SKIPPED: slow (HEARTH_SLOW=1)");
+    }
+    if !is_root || !has("debootstrap") || !has("dpkg-shlibdeps") {
+        return eprintln!("SKIPPED: wants root, debootstrap and dpkg-dev");
+    }
+    let out = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deb"));
+    command.arg("--try").arg("--out").arg(out.path()).env("HEARTH_BIN", env!("CARGO_BIN_EXE_hearth"));
+    let output = command.output().expect("it starts");
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && errors.contains("nothing is left"), "{said}{errors}");
+}
