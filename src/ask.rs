@@ -203,6 +203,11 @@ impl Hearth {
         Ok((calls, Some(ms(started.elapsed()))))
     }
 
+    /// Least margin of the last reply; see [`Timeline::margin`].
+    pub fn margin(&self) -> Option<f64> {
+        self.model.timeline().margin
+    }
+
     fn begin(&mut self) -> Result<(), ModelError> {
         self.turns += 1;
         self.model.begin(TurnId(self.turns), Start::Continue)

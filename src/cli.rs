@@ -409,7 +409,11 @@ fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
     let mut hearth = Hearth::load(config)?;
     let report = eval::run(
         dir,
-        |path| hearth.calls_for(path).map_err(|e| e.to_string()),
+        |path| {
+            let (calls, latency_ms) = hearth.calls_for(path).map_err(|e| e.to_string())?;
+            // The margin of a clip without speech would be the one before's.
+            Ok(eval::Heard { calls, latency_ms, margin: latency_ms.and_then(|_| hearth.margin()) })
+        },
         |done, all| terminal::progress("clips", done, all),
     )?;
     let printed = if json { terminal::json(&report) } else { terminal::line(report.to_string().trim_end()) };

@@ -16,6 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::dialogue::ToolCall;
 
+mod curve;
+pub use curve::{Answered, curve};
+
 /// Most calls that one clip may be labelled with: the best assignment is searched among all subsets.
 pub const MAX_CALLS: usize = 8;
 /// Most clips not understood that the printed report names; the JSON object has all of them.
@@ -89,6 +92,17 @@ pub struct Score {
     pub arguments: BTreeMap<String, (usize, usize)>,
 }
 
+/// What was heard in one clip.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Heard {
+    /// What was called.
+    pub calls: Vec<ToolCall>,
+    /// How long it took in milliseconds; `None`: there was nothing to hear.
+    pub latency_ms: Option<f64>,
+    /// Least log p(best) - log p(second) where the model had a choice; `None`: it had none.
+    pub margin: Option<f64>,
+}
+
 /// How long clips took, in milliseconds. `None` when nothing was heard in any clip.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Latency {
@@ -141,6 +155,8 @@ pub struct Report {
     pub argument_counts: BTreeMap<String, Count>,
     /// Over the clips in which something was heard.
     pub latency_ms: Latency,
+    /// Accuracy over the share of clips that are answered, of the clips with a margin.
+    pub curve: Vec<Answered>,
     /// Clips that could not be heard; they count as not understood.
     pub failed: usize,
     /// Every clip that is not right.
@@ -322,15 +338,14 @@ fn text(value: &Value) -> Option<String> {
 
 /// Hears every labelled clip of a folder and scores it.
 ///
-/// `hear` gets the path of a clip and gives back the calls and how long they took in milliseconds, `None` when there
-/// was nothing to hear, or why the clip could not be heard. `progress` is told before each clip how many are done, and
+/// `hear` gets the path of a clip and gives back what was heard, or why the clip could not be heard. `progress` is told before each clip how many are done, and
 /// at the end, of how many.
 ///
 /// # Errors
 /// When the labels cannot be read or clips are missing; nothing is heard then.
 pub fn run(
     dir: &Path,
-    mut hear: impl FnMut(&Path) -> Result<(Vec<ToolCall>, Option<f64>), String>,
+    mut hear: impl FnMut(&Path) -> Result<Heard, String>,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Report, EvalError> {
     let labels = read_labels(dir)?;
@@ -350,23 +365,25 @@ pub struct Tally {
     right: usize,
     strict: usize,
     latencies_ms: Vec<f64>,
+    margins: Vec<(f64, bool)>,
 }
 
 impl Tally {
-    /// Adds a clip: its calls and milliseconds (`None`: nothing was heard), or why it could not be heard.
-    pub fn add(&mut self, label: &Label, heard: Result<(Vec<ToolCall>, Option<f64>), String>) {
-        let (calls, error) = match heard {
-            Ok((calls, latency_ms)) => {
-                self.latencies_ms.extend(latency_ms);
-                (calls.iter().map(Call::from).collect(), None)
+    /// Adds a clip: what was heard, or why it could not be heard.
+    pub fn add(&mut self, label: &Label, heard: Result<Heard, String>) {
+        let (calls, margin, error) = match heard {
+            Ok(heard) => {
+                self.latencies_ms.extend(heard.latency_ms);
+                (heard.calls.iter().map(Call::from).collect(), heard.margin, None)
             }
-            Err(error) => (Vec::new(), Some(error)),
+            Err(error) => (Vec::new(), None, Some(error)),
         };
         let mut score = score(&label.calls, &calls);
         if error.is_some() {
             self.report.failed += 1;
             (score.right, score.strict) = (false, false);
         }
+        self.margins.extend(margin.map(|margin| (margin, score.right)));
         self.report.clips += 1;
         self.right += usize::from(score.right);
         self.strict += usize::from(score.strict);
@@ -401,6 +418,7 @@ impl Tally {
             .iter()
             .filter_map(|(name, count)| Some((name.clone(), share(count.right, count.labelled)?)))
             .collect();
+        report.curve = curve(&self.margins);
         self.latencies_ms.sort_by(f64::total_cmp);
         report.latency_ms =
             Latency { p50: percentile(&self.latencies_ms, 50), p95: percentile(&self.latencies_ms, 95) };
@@ -431,6 +449,10 @@ impl fmt::Display for Report {
         row("false_calls", format!("{} of {of}", self.false_calls))?;
         for (name, share) in &self.per_argument {
             row(&format!("argument {name}"), percent(*share))?;
+        }
+        for point in &self.curve {
+            let name = format!("answered {:.0} %", point.share * 100.0);
+            row(&name, format!("{:>10} right, margin {:.2}", percent(point.accuracy), point.margin))?;
         }
         row("latency p50", ms(self.latency_ms.p50))?;
         row("latency p95", ms(self.latency_ms.p95))?;

@@ -37,6 +37,8 @@ pub struct Timeline {
     pub tokens: usize,
     /// Those of them that the grammar forced and that were fed together with their predecessor.
     pub forced_tokens: usize,
+    /// Least log p(best) - log p(second) of these tokens, where the grammar left a choice; `None`: nowhere.
+    pub margin: Option<f64>,
     /// Handlers of the home.
     pub tool_ms: f64,
     /// From the start of the turn to the first sentence as sound.

@@ -273,7 +273,7 @@ fn the_key_is_held_tapped_and_forgotten() {
     // Held while somebody speaks.
     let before = house.turns().len();
     assert!(house.hearth(&["ptt", "start"]).0);
-    assert!(house.server.play("mic", &scene(&[(200, &command)])).wait().expect("it ends").success());
+    assert!(house.server.play("mic", &scene(&[(900, &command)])).wait().expect("it ends").success());
     let _ = house.hearth(&["ptt", "stop"]);
     until("a turn is over", LIMIT, || house.turns().len() > before && house.state() == "idle");
     let turn = house.turns().pop().expect("there is one more");

@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use hearth::dialogue::ToolCall;
-use hearth::eval::{EvalError, run};
+use hearth::eval::{EvalError, Heard, run};
 use serde_json::{Value, json};
 
 #[test]
 fn a_folder_is_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-    let unheard = |_: &Path| -> Result<(Vec<ToolCall>, Option<f64>), String> { panic!("nothing may be heard") };
+    let unheard = |_: &Path| -> Result<Heard, String> { panic!("nothing may be heard") };
     let error = run(dir.path(), unheard, |_, _| ()).unwrap_err();
     assert!(matches!(error, EvalError::Unreadable { .. }) && error.to_string().contains("labels.json"));
     write("labels.json", "{");
@@ -36,11 +36,12 @@ fn a_folder_is_evaluated() {
     let hear = |path: &Path| {
         let light = json!({"room": "Den", "kind": "light"});
         let call = |slots: Value| ToolCall::new("turn_on", slots.as_object().unwrap().clone());
+        let heard = |calls, latency_ms, margin| Ok(Heard { calls, latency_ms: Some(latency_ms), margin: Some(margin) });
         match path.file_name().and_then(|name| name.to_str()).unwrap() {
-            "1.wav" => Ok((vec![call(json!({"room": "den", "kind": "lamp"}))], Some(10.0))),
-            "2.wav" => Ok((vec![call(light)], Some(20.0))),
-            "3.wav" => Ok((vec![call(light)], Some(30.0))),
-            "4.wav" => Ok((vec![], Some(40.0))),
+            "1.wav" => heard(vec![call(json!({"room": "den", "kind": "lamp"}))], 10.0, 0.25),
+            "2.wav" => heard(vec![call(light)], 20.0, 2.5),
+            "3.wav" => heard(vec![call(light)], 30.0, 0.5),
+            "4.wav" => heard(vec![], 40.0, 3.5),
             _ => Err("not audio".to_owned()),
         }
     };
@@ -57,6 +58,14 @@ fn a_folder_is_evaluated() {
         ("per_argument", json!({"kind": 0.0, "room": 1.0})),
         ("latency_ms", json!({"p50": 20.0, "p95": 40.0})),
         ("failed", json!(1)),
+        (
+            "curve",
+            json!([
+                {"share": 1.0, "margin": 0.25, "accuracy": 0.5},
+                {"share": 0.75, "margin": 0.5, "accuracy": 2.0 / 3.0},
+                {"share": 0.5, "margin": 2.5, "accuracy": 1.0},
+            ]),
+        ),
     ] {
         assert_eq!(json[key], expected, "{key}");
     }
@@ -66,6 +75,7 @@ fn a_folder_is_evaluated() {
     let table = report.to_string();
     assert!(table.contains("accuracy                  40.0 %\n"), "{table}");
     assert!(table.contains("false_calls               1 of 3\n"), "{table}");
+    assert!(table.contains("answered 50 %         100.0 % right, margin 2.50\n"), "{table}");
     let light = r#"turn_on {"room":"den","kind":"light"}"#;
     let named: Vec<&str> = table.lines().filter(|line| line.contains(".wav")).collect();
     let expected = [
@@ -84,9 +94,10 @@ fn clips_without_sound_have_no_latency() {
     for name in ["1.wav", "2.wav"] {
         std::fs::write(dir.path().join(name), "").unwrap();
     }
+    let heard = |latency_ms| Heard { latency_ms, ..Heard::default() };
     let evaluate = |latencies: [Option<f64>; 2]| {
         let mut latencies = latencies.into_iter();
-        let report = run(dir.path(), |_| Ok((vec![], latencies.next().unwrap())), |_, _| ()).unwrap();
+        let report = run(dir.path(), |_| Ok(heard(latencies.next().unwrap())), |_, _| ()).unwrap();
         assert_eq!(report.accuracy, 1.0);
         (report.latency_ms.p50, report.latency_ms.p95)
     };
@@ -104,7 +115,7 @@ fn at_most_twenty_misses_are_printed() {
     for file in &files {
         std::fs::write(dir.path().join(file), "").unwrap();
     }
-    let table = run(dir.path(), |_| Ok((vec![], None)), |_, _| ()).unwrap().to_string();
+    let table = run(dir.path(), |_| Ok(Heard::default()), |_, _| ()).unwrap().to_string();
     assert_eq!(table.matches("expected timer_left {}, called nothing\n").count(), 20, "{table}");
     assert!(table.ends_with("and 5 more; --json names all\n"), "{table}");
 }

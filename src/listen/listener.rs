@@ -406,7 +406,8 @@ impl Listener {
             base: self.now - frames * FRAME,
             hold,
             deadline: self.now + wait_ms as usize * 16,
-            quiet: 0,
+            // A key asks nothing of what came before it: whoever pressed it may speak first.
+            quiet: if woken { 0 } else { HESITATION },
             speech: None,
         };
         // What was said meanwhile is heard now. Positions go back with it, so that no chunk runs ahead.
@@ -424,6 +425,9 @@ impl Listener {
             }
         }
         self.now = now;
+        if !woken {
+            armed.quiet = 0;
+        }
         self.armed = Some(armed);
     }
 

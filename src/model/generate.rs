@@ -116,6 +116,8 @@ struct Draft {
     loops: LoopDetector,
     events: Vec<ReplyEvent>,
     logits: Vec<f32>,
+    /// Least margin of all choices so far.
+    least: f32,
     tokens: usize,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
@@ -264,6 +266,7 @@ impl Gemma {
             loops: LoopDetector::default(),
             events: Vec::new(),
             logits,
+            least: f32::INFINITY,
             tokens: 0,
             unfed: Vec::new(),
             margin: f32::INFINITY,
@@ -287,6 +290,8 @@ impl Gemma {
         let mask = draft.grammar.mask()?;
         let pick = draft.sampler.pick(&draft.logits, Some(mask.as_slice())).ok_or(ModelError::NoToken)?;
         draft.margin = draft.margin.min(pick.margin);
+        draft.least = draft.least.min(pick.margin);
+        self.timeline.margin = draft.least.is_finite().then(|| f64::from(draft.least));
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
         if self.stop(pick.token).is_none() {

@@ -1,14 +1,13 @@
 """Clips for training: log-mels in one memory-mapped array, varied on the fly, in padded batches."""
 
-import collections
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-import sentences
 import tokenizer
 from tokenizer import AFTER, BEFORE, ID, render_calls
 
@@ -23,14 +22,9 @@ def char_ids(text):
     return [CHARS.index(c) + 1 for c in re.sub(r"[^a-z' ]", "", text.lower())]
 
 
-def word_list(n=4000, seed=5, least=8):
-    """Words of the grammar said at least `least` times in `n` sentences: classes of the word CTC."""
-    rng = np.random.default_rng(seed)
-    count = collections.Counter(w for _, t, _ in sentences.generate(rng, n) for w in t.split())
-    return sorted(w for w, c in count.items() if c >= least)
-
-
-WORDS = {w: i + 2 for i, w in enumerate(word_list())}  # 0 is the blank, 1 any other word
+# Classes of the word CTC, in the order of the head's rows: 0 is the blank, 1 any other word. Words of
+# later tools are appended, so that a warm start keeps the rows that it knows.
+WORDS = {w: i + 2 for i, w in enumerate((Path(__file__).parent / "words.txt").read_text().split())}
 
 
 def word_ids(text):
@@ -71,7 +65,8 @@ class Clips:
                 r["shard"] = n
                 if audio_rows(r["frames"]) < len(r["chars"]) + 2:
                     r["tight"] = True
-                self.groups.setdefault(r["voice"].split("/")[0], []).append(len(self.rows))
+                key = r["voice"].split("/")[0], r["pattern"].rstrip("0123456789")
+                self.groups.setdefault(key, []).append(len(self.rows))
                 self.rows.append(r)
 
     def frames(self, i):
@@ -92,6 +87,24 @@ def statistics(clips, n=2000, seed=0):
     return x.mean(0), np.where(std < 0.1, 1.0, std)
 
 
+def tempo(rng, x, s):
+    """Speaks faster or slower, unevenly within the clip, and hesitates at its quietest places."""
+    t = len(x)
+    place = np.arange(t) / t
+    rate = np.exp(rng.uniform(-0.26, 0.16) * s + rng.uniform(0, 0.22) * s *
+                  np.sin(2 * np.pi * (rng.uniform(0.5, 2.5) * place + rng.random())))
+    if rng.random() < 0.5 * s:
+        loud = x.mean(1).numpy()
+        quiet = np.argsort(loud[8:-8])[:max(1, t // 6)] + 8 if t > 40 else []
+        for q in rng.permutation(quiet)[:int(rng.integers(1, 4))]:
+            rate[q] = 1 / float(rng.uniform(4, 36))
+    spent = np.concatenate([[0], np.cumsum(1 / rate)])
+    at = torch.from_numpy(np.interp(np.arange(0, spent[-1] - 1), spent, np.arange(t + 1)).clip(0, t - 1)).float()
+    a = at.floor().long()
+    w = (at - a)[:, None]
+    return x[a] * (1 - w) + x[(a + 1).clamp(max=t - 1)] * w
+
+
 def vary(rng, clips, picks, strength, norm):
     """Mel batch [B, T, 128] f32 (normalised), frames of each; `strength` 0 (clean) .. 1."""
     mean, std = norm
@@ -100,13 +113,10 @@ def vary(rng, clips, picks, strength, norm):
     for i in picks:
         x = torch.from_numpy(np.asarray(clips.frames(i), np.float32))
         t = len(x)
-        rate = float(np.exp(rng.uniform(-0.16, 0.16) * s))
-        if s > 0 and abs(rate - 1) > 0.01 and not clips.rows[i].get("tight"):
-            at = torch.arange(0, t - 1, rate)
-            a = at.floor().long()
-            w = (at - a)[:, None]
-            x = x[a] * (1 - w) + x[(a + 1).clamp(max=t - 1)] * w
-        warp = float(np.exp(rng.uniform(-0.14, 0.14) * s))
+        if s > 0 and not clips.rows[i].get("tight"):
+            x = tempo(rng, x, s)
+            t = len(x)
+        warp = float(np.exp(rng.uniform(-0.16, 0.16) * s))
         if s > 0:
             at = (torch.arange(128) * warp).clamp(max=127)
             a = at.floor().long()
@@ -135,7 +145,12 @@ def vary(rng, clips, picks, strength, norm):
         tilt = torch.tensor(rng.uniform(-1.2, 1.2, b) * s, dtype=torch.float32)[:, None] * torch.linspace(-1, 1, 128)
         bump = torch.tensor(rng.normal(0, 0.25 * s, (b, 9)), dtype=torch.float32)
         tilt = tilt + F.interpolate(bump[:, None], 128, mode="linear", align_corners=True)[:, 0]
-        gain = torch.tensor(rng.uniform(-2.3, 0.6, b) * s, dtype=torch.float32)
+        for j in np.flatnonzero(rng.random(b) < 0.25 * s):
+            # A narrow line or a cheap microphone.
+            low, high = int(rng.integers(0, 9)), int(rng.integers(84, 126))
+            edge = torch.arange(128)
+            tilt[j] -= 0.35 * ((edge - high).clamp(min=0) + (low - edge).clamp(min=0))
+        gain = torch.tensor(rng.uniform(-3.0, 0.9, b) * s, dtype=torch.float32)
         p = p * torch.exp(2 * (gain[:, None] + tilt))[:, None]
         level = p.mean((1, 2)) * tmax / lens
         snr = torch.tensor(rng.uniform(8 + 30 * (1 - s), 45, b), dtype=torch.float32)

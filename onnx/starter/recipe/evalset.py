@@ -1,6 +1,6 @@
 """Speaks the held-out test set: voices and sentence patterns that no training clip has.
 
-`python evalset.py OUT [N] [SEED]` writes 16 kHz FLAC files and labels.json, as `hearth eval OUT`
+`python evalset.py OUT [N] [SEED] [--voices dev|test]` writes 16 kHz FLAC files and labels.json, as `hearth eval OUT`
 reads it, and voices.json (file -> voice, words, pattern). `--joe DIR` speaks with the Piper voice
 joe instead (also never trained on). `--demo` makes the clips of samples/.
 """
@@ -32,7 +32,11 @@ def main():
     ap.add_argument("n", type=int, nargs="?", default=300)
     ap.add_argument("seed", type=int, nargs="?", default=90210)
     ap.add_argument("--joe", help="folder with en_US-joe-medium.onnx")
+    ap.add_argument("--voices", choices=list(voices.HELD), default="all")
+    ap.add_argument("--shares", default="0.4,0.3,0.3", help="of kokoro, espeak, flite")
+    ap.add_argument("--tags", nargs="*", default=[], help="these kinds of sentences alone")
     ap.add_argument("--seen-patterns", action="store_true", help="held-out voices, trained patterns")
+    ap.add_argument("--both-patterns", action="store_true", help="half held out, half trained")
     ap.add_argument("--demo", action="store_true")
     args = ap.parse_args()
     out = Path(args.out)
@@ -46,24 +50,31 @@ def main():
             x = room(rng, synth.trim(k.say(text, [(voice, 1.0)], speed)))
             sf.write(out / f"{name}.flac", np.clip(x, -1, 1), 16000, subtype="PCM_16")
         return
-    held = not args.seen_patterns
-    talk = sentences.generate(rng, args.n // 4, held, tags=["talk"])
-    rows = sentences.generate(rng, args.n - len(talk), held, tags=[t for t in sentences.SHARE if t != "talk"])
-    rows = [x for pair in zip(talk, [rows[i::len(talk)] for i in range(len(talk))]) for x in [pair[0], *pair[1]]]
+    def draw(n, tags):
+        half = n // 2 if args.both_patterns else n if args.seen_patterns else 0
+        rows = sentences.generate(rng, half, False, tags) + sentences.generate(rng, n - half, True, tags)
+        rng.shuffle(rows)
+        return rows
+    if args.tags:
+        rows = draw(args.n, args.tags)
+    else:
+        talk = draw(args.n // 4, list(sentences.QUIET))
+        rows = draw(args.n - len(talk), [t for t in sentences.SHARE if t not in sentences.QUIET])
+        rows = [x for pair in zip(talk, [rows[i::len(talk)] for i in range(len(talk))]) for x in [pair[0], *pair[1]]]
     if args.joe:
         joe = voices.Piper(Path(args.joe) / "en_US-joe-medium.onnx")
         said = ((r, joe.say(r[1], float(rng.uniform(0.9, 1.1))), "piper/joe") for r in rows)
     else:
         k = voices.Kokoro()
-        cut = [0, int(len(rows) * 0.4), int(len(rows) * 0.7), len(rows)]
+        cut = [round(len(rows) * x) for x in np.cumsum([0] + [float(s) for s in args.shares.split(",")])]
         said = (x for e, a, b in zip(("kokoro", "espeak", "flite"), cut, cut[1:])
-                for x in synth.speak(rng, e, rows[a:b], held=True, kokoro=k))
+                for x in synth.speak(rng, e, rows[a:b], held=args.voices, kokoro=k))
     labels, info = {}, {}
     for i, ((pattern, text, calls), x, voice) in enumerate(said):
         x = synth.trim(x)
         if x is None:
             continue
-        name = f"{i:03}.flac"
+        name = f"{i:04}.flac"
         sf.write(out / name, np.clip(room(rng, x), -1, 1), 16000, subtype="PCM_16")
         labels[name] = {"calls": calls}
         info[name] = {"voice": voice, "text": text, "pattern": pattern}

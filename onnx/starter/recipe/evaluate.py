@@ -48,9 +48,9 @@ def load(folder):
     net = Starter(len(data.CHARS) + 1).eval()
     net.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()
                          if not k.endswith(("_min", "_max"))}, strict=False)
-    head = next((p for p in (folder / "recipe" / "ctc_head.safetensors", folder / "ctc_head.safetensors") if p.exists()), None)
-    if head:
-        net.load_state_dict({k: v.float() for k, v in load_file(head).items()}, strict=False)
+    heads = next((p for p in (folder / "recipe" / "ctc_head.safetensors", folder / "ctc_head.safetensors") if p.exists()), None)
+    if heads:
+        net.load_state_dict({k: v.float() for k, v in load_file(heads).items() if k.startswith("ctc.")}, strict=False)
     fe = json.loads((folder / "processor_config.json").read_text())["feature_extractor"]
     return net, np.array(fe["per_bin_mean"], np.float32), np.array(fe["per_bin_stddev"], np.float32)
 

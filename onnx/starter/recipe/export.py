@@ -9,13 +9,14 @@ from safetensors.torch import save_file
 import config
 import data
 import tokenizer
+import warm
 from model import Starter, hf_state
 
 
 def load(path):
     """(model, (mean, std), state) of a checkpoint."""
     saved = torch.load(path, weights_only=False)
-    net = Starter(len(data.CHARS) + 1)
+    net = Starter(len(data.CHARS) + 1, len(data.WORDS) + 2)
     net.load_state_dict(saved["net"], strict=False)
     return net.eval(), saved["norm"], saved["state"]
 
@@ -28,7 +29,9 @@ def main():
     tensors = {k: v.half() for k, v in hf_state(net).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     # The CTC heads are no part of the model; a warm start wants them.
-    save_file({k: v.half().contiguous() for k, v in net.state_dict().items() if k.startswith(("ctc.", "words."))},
+    heads = {k: v.half().contiguous() for k, v in net.state_dict().items() if k.startswith(("ctc.", "words."))}
+    heads["seen"] = torch.tensor(sorted(warm.first_seen().union(*warm.needed().values())))
+    save_file(heads,
               folder / "recipe" / "ctc_head.safetensors" if (folder / "recipe").is_dir() else folder / "ctc_head.safetensors")
     print(state, (folder / "model.safetensors").stat().st_size, "bytes")
 

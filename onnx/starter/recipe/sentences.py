@@ -1,5 +1,7 @@
 """Own sentence grammar: spoken commands with their calls, and talk that is no command.
 
+Lights and timers stand here, the rest of the home in `commands.py`, talk in `talk.py`.
+
 A pattern is one line such as `(switch|turn) on the {light}`; alternatives stand in brackets,
 slots in braces. `generate(rng, n, held_out)` draws (pattern id, words, calls). Patterns marked
 with a leading `!` are never trained on: they are what the evaluation speaks.
@@ -7,6 +9,8 @@ with a leading `!` are never trained on: they are what the evaluation speaks.
 
 import re
 
+import commands
+from talk import NEAR, PARTS, SALAD, TALK, WIDE
 from vocab import ROOMS, TIMERS, words
 
 ON = """
@@ -133,109 +137,37 @@ how much time does the {tn} still need
 remaining time (on|of|for) {thetimer}
 status of {thetimer}
 """
-TALK = """
-i (think|guess|hope|know|said|believe) (that|) {np} {vp}
-{np} {vp} (today|yesterday|again|this morning|last week|all day|every day|)
-{np} {vp} because {np} {vp}
-(did|do) you (see|hear about|remember|know|like) {np}
-(what|how) about {np}
-where (is|did you put|did they buy) {np}
-(we|they|you|i) (should|could|might|have to) (buy|get|bring|visit|call|clean|paint|fix|move) {np} (tomorrow|soon|later|on monday|next week|)
-(have you|has she|has he) (seen|called|met|found|fed) {np}
-(my|her|his|our) (mother|father|sister|brother|friend|neighbor|boss|teacher|doctor) {vp}
-there (is|was) {np} in the {place}
-the {place} (is|was|looks|looked|smells) (really |so |very |pretty |) {adj}
-(yes|no|well|okay|right|oh) {np} {vp}
-i (turned|switched) (on|off) the (lights|lamp|light) (already|yesterday|before we left)
-the (light|lamp|timer) in the {place} (was|is) (broken|new|nice|expensive|old|ugly)
-the {food} (was|is|tastes|tasted) {adj}
-let's (eat|cook|buy|make|order) (some |the |) {food} (tonight|tomorrow|for dinner|for lunch|)
-(good morning|good night|thank you|thanks a lot|see you later|hello there|how are you|goodbye|you're welcome|bless you|excuse me|congratulations)
-(what time|when) (are|did) (we|they|you) (leave|leaving|eat|eating|go|arrive)
-(it's|it was) {adj} (outside|today|in here|yesterday)
-(she|he) (works|lives|grew up|studied|was born) in (london|paris|the city|a small village|chicago|another country)
-{num} (people|dogs|dollars|children|years|miles|books) (is|are|was) (a lot|enough|too many|not much)
-it (takes|took|cost|costs) {num} (minutes|dollars|hours|percent) (to get there|every day|in the end|last time)
-(can|could) you (tell|give|show|help|call|pass) (me|him|her|us) {np}
-{salad}
-{salad}
-!(honestly|actually|by the way) {np} {vp}
-!(did|does) (your|the) (mother|doctor|neighbor|teacher) (like|know|want) {np}
-!(he|she) told me (that|) {np} {vp}
-!we (had|ate) {food} in the {place} and it was {adj}
-!who (left|put|broke) {np} in the {place}
-"""
-PARTS = {
-    "np": """the dog|the cat|my old car|this song|that movie|the weather|a new phone|the baby|the game|
-the train|the bus|the neighbors|her birthday|the party|the book|some flowers|my keys|the kids|
-the big meeting|the news|a good idea|the other team|this chair|their house|the red bicycle|
-his computer|our vacation|the doctor|the whole story|the door|the window|the television|the phone|
-the blue shirt|a cup of coffee|the church|the mountain|an old friend|the report|the letter|music|
-the plane|the market|nothing|everything|somebody|the president|the garden hose|winter|the ticket|
-the photos|the answer|the horse|a glass of water|breakfast|the school|the store|money|her voice""",
-    "vp": """was great|is late|looks good|broke down|never works|came home|went away|is really loud|
-costs too much|makes me happy|started early|fell asleep|is on the table|was very funny|needs help|
-will be fine|got lost|is waiting outside|sounds wonderful|was a surprise|can wait|is over|
-has to change|did not arrive|won again|tastes better|seems strange|reminds me of you|is empty|
-ran down the street|was cancelled|lost the match|hurts|grows fast|is getting cold|closed at five|
-was left behind|talks all the time|moved to another town|takes forever|got stopped by the police""",
-    "adj": """good|great|terrible|beautiful|cold|warm|hot|nice|boring|funny|delicious|dirty|clean|
-empty|crowded|noisy|quiet|dark|bright|expensive|wonderful|strange|small|huge|messy|lovely""",
-    "food": """pasta|pizza|rice|soup|bread|chicken|fish|cake|steak|salad|eggs|cookies|potatoes|
-curry|noodles|cheese|apples|tea|coffee|ice cream|sandwiches|chocolate""",
-    "place": """kitchen|bathroom|garage|garden|office|basement|house|car|hotel|restaurant|bedroom|
-living room|attic|park|school|hallway|balcony|shop|church|hospital""",
-    "salad": "",
-}
-SALAD = """water people number first over sound only little work know place year live back give most
-very after thing our just name good sentence man think say great where help through much before line
-right too mean old any same tell boy follow came want show also around form three small set put end
-does another well large must big even such because turn here why ask went men read need land different
-home us move try kind hand picture again change off play spell air away animal house point page letter
-mother answer found study still learn should america world high every near add food between own below
-country plant last school father keep tree never start city earth eye light thought head under story
-saw left don't few while along might close something seem next hard open example begin life always
-those both paper together got group often run important until children side feet car mile night walk
-white sea began grow took river four carry state once book hear stop without second later miss idea
-enough eat face watch far indian really almost let above girl sometimes mountain cut young talk soon
-list song being leave family body music color stand sun question fish area mark dog horse birds problem
-complete room knew since ever piece told usually friends easy heard order red door sure become top ship
-across today during short better best however low hours black products happened whole measure remember
-early waves reached listen wind rock space covered fast several hold himself toward five step morning
-passed vowel true hundred against pattern numeral table north slowly money map farm pulled draw voice
-power town fine certain fly fall lead cry dark machine note wait plan figure star box noun field rest
-correct able pound done beauty drive stood contain front teach week final gave green quick develop
-ocean warm free minute strong special mind behind clear tail produce fact street inch multiply nothing
-course stay wheel full force blue object decide surface deep moon island foot system busy test record
-boat common gold possible plane instead dry wonder laugh thousand ago ran check game shape hot brought
-heat snow tire bring yes distant fill east paint language among jump queen judge quiz fox zebra vision
-measure usual pleasure thick thumb think father mother church chair cheese orange bridge badge young
-yellow yard use view music few huge value void noise boil joy house loud crowd shout""".split()
-
 PRE = ["please ", "could you ", "can you ", "could you please ", "hey ", "okay ", "would you ",
        "i'd like you to ", "i want you to ", "um ", "uh ", "so ", "alright ", "would you please ",
-       "can you please ", "hey can you ", "well ", "and ", "now ", "uh can you ", "you can "]
+       "can you please ", "hey can you ", "do me a favor and ", "if you can ", "just ", "quickly ",
+       "i need you to ", "would you mind and ", "you know what ", "oh ", "yeah ", "well ", "and ", "now ", "uh can you ", "you can "]
 POST = [" please", " now", " thanks", " please", " for me", " right now", " thank you",
         " would you", " will you", " if you can", " for me please"]
 VERBS = {"turn", "switch", "put", "make", "light", "give", "power", "activate", "enable", "shut",
          "kill", "deactivate", "disable", "set", "dim", "brighten", "bring", "lower", "raise",
          "adjust", "start", "create", "time", "count", "cancel", "stop", "delete", "remove",
-         "clear", "end", "forget", "get", "check", "show", "change", "go", "tell", "drop", "add"}
+         "clear", "end", "open", "close", "lock", "unlock", "play", "pause", "skip", "wake", "snooze", "color",
+         "send", "dock", "run", "pull", "heat", "cool", "warm", "increase", "decrease", "forget", "get", "check", "show", "change", "go", "tell", "drop", "add"}
 FREE = ["please ", "hey ", "okay ", "um ", "uh ", "so ", "alright ", "well ", "and ", "now "]
 
 
 def _lines(text, tag):
     out = []
     for i, line in enumerate(t for t in text.strip().split("\n") if t):
-        out.append((f"{tag}{i}", line.lstrip("!"), line.startswith("!")))
+        out.append((f"{tag}{i}", line.lstrip("!"), line.startswith("!"), None))
     return out
 
 
 PATTERNS = {tag: _lines(text, tag) for tag, text in
             (("on", ON), ("off", OFF), ("bright", BRIGHT), ("set", SET), ("cancel", CANCEL),
-             ("left", LEFT), ("talk", TALK))}
-SHARE = {"on": 0.215, "off": 0.205, "bright": 0.16, "set": 0.18, "cancel": 0.065, "left": 0.065,
-         "talk": 0.11}
+             ("left", LEFT), ("talk", TALK), ("near", NEAR), ("wide", WIDE))}
+PATTERNS |= {tag: commands.lines(text, tag) for tag, text in commands.GROUPS.items()}
+# All tools. `coffee` and `two` (two actions in one sentence) have no lines of their own.
+SHARE = {"on": 0.07, "off": 0.065, "bright": 0.05, "set": 0.07, "cancel": 0.025, "left": 0.025, "thing": 0.055,
+         "step": 0.035, "color": 0.035, "move": 0.06, "lock": 0.015, "climate": 0.075, "media": 0.065, "clock": 0.05,
+         "alarm": 0.06, "state": 0.045, "turn": 0.075, "coffee": 0.15, "two": 0.05, "talk": 0.02, "near": 0.05, "wide": 0.07}
+QUIET = ("talk", "near", "wide")
+BARE = ("turn", "coffee")  # not dressed with politeness, or by themselves
 
 
 def _alternatives(rng, text):
@@ -338,11 +270,62 @@ def _duration(rng, slots, noun):
     return unit(m, "minute") + " and " + unit(s, "second")
 
 
-def _fill(rng, tag, text):
-    """(words, calls) for one pattern."""
+def two(rng, held):
+    """Two actions in one sentence."""
+    r, slots = rng.random(), ({}, {})
+    if r < 0.3:
+        # One verb, two things.
+        verb, name = commands.pick(rng, [("turn on", "turn_on"), ("switch on", "turn_on"), ("turn off", "turn_off"),
+                                         ("switch off", "turn_off")])
+        things = [_light(rng, s) if rng.random() < 0.6 else commands.noun(rng, s, commands.SWITCHED) for s in slots]
+        text = f"{verb} {things[0]} and {things[1]}"
+        calls = [{"intent": name, "slots": s} for s in slots]
+    else:
+        tags = ["on", "off", "bright", "set", "thing", "color", "move", "lock", "climate", "media", "clock", "step"]
+        parts = []
+        while len(parts) < 2:
+            tag = commands.pick(rng, tags)
+            _, line, out, fixed = commands.pick(rng, [x for x in PATTERNS[tag] if x[2] == (held and not parts)])
+            text, calls = _fill(rng, tag, line, fixed, held, plain=True)
+            if len(text.split()) <= 8:
+                parts.append((text, calls))
+        text = parts[0][0] + commands.pick(rng, [" and ", " and ", " and then ", " then ", " and also "]) + parts[1][0]
+        calls = parts[0][1] + parts[1][1]
+    return dress(rng, "two", text), calls
+
+
+def dress(rng, tag, text):
+    """Politeness and hesitations around a sentence."""
+    text = re.sub(r" +", " ", text).strip()
+    if tag in QUIET:
+        if rng.random() < 0.15:
+            text = str(rng.choice(["um ", "so ", "well ", "oh ", "hey ", "and ", "but "])) + text
+        return text
+    first = text.split()[0]
+    bare = tag in BARE
+    if rng.random() < (0.12 if bare else 0.3):
+        text = str(rng.choice(PRE if first in VERBS and not bare else FREE)) + text
+    if rng.random() < (0.0 if tag == "turn" else 0.15 if bare else 0.2):
+        text += str(rng.choice([" please", " please", " thanks"] if bare else POST))
+    if rng.random() < 0.06 and tag != "turn":
+        ws = text.split()
+        at = int(rng.integers(1, len(ws))) if len(ws) > 1 else 0
+        text = " ".join(ws[:at] + [str(rng.choice(["um", "uh", "uhm"]))] + ws[at:])
+    return text
+
+
+def _fill(rng, tag, text, fixed=None, held=False, plain=False):
+    """(words, calls) for one pattern; `plain` leaves politeness and hesitations out."""
     slots = {}
-    name = {"on": "turn_on", "off": "turn_off", "bright": "set_brightness", "set": "set_timer",
-            "cancel": "cancel_timer", "left": "timer_left", "talk": None}[tag]
+    if tag == "coffee":
+        text, slots = commands.coffee(rng, held)
+        return dress(rng, tag, text), [{"intent": "orderDrink", "slots": slots}]
+    if tag == "two":
+        return two(rng, held)
+    name, fixed = fixed or (None, {})
+    slots.update(fixed)
+    name = name or {"on": "turn_on", "off": "turn_off", "bright": "set_brightness", "set": "set_timer",
+            "cancel": "cancel_timer", "left": "timer_left", "talk": None, "near": None, "wide": None}[tag]
     timer = str(rng.choice(list(TIMERS)))
 
     def slot(m):
@@ -385,24 +368,18 @@ def _fill(rng, tag, text):
         if key == "salad":
             k = int(rng.integers(2, 7))
             return " ".join(str(w) for w in rng.choice(SALAD, k))
-        return str(rng.choice([p.strip() for p in PARTS[key].split("|")]))
+        if key in PARTS:
+            return str(rng.choice([p.strip() for p in PARTS[key].split("|")]))
+        return commands.slot(rng, slots, key, _light, _pct)
 
     text = re.sub(r"\{(\w+)\}", slot, text)
     text = _alternatives(rng, text)
     text = re.sub(r"\ba (?=(eight|eleven|eighteen|egg|oven|half hour)\b)", lambda m: "an " if m.group(1) != "half hour" else "a ", text)
     text = re.sub(r"\ba (?=eighty\b)", "an ", text)
-    if tag != "talk":
-        first = text.split()[0]
-        if rng.random() < 0.33:
-            text = str(rng.choice(PRE if first in VERBS else FREE)) + text
-        if rng.random() < 0.22:
-            text += str(rng.choice(POST))
-        if rng.random() < 0.06:
-            ws = text.split()
-            at = int(rng.integers(1, len(ws)))
-            text = " ".join(ws[:at] + [str(rng.choice(["um", "uh", "uhm"]))] + ws[at:])
-    elif rng.random() < 0.15:
-        text = str(rng.choice(["um ", "so ", "well ", "oh ", "hey ", "and ", "but "])) + text
+    if tag == "turn" and rng.random() < 0.1:
+        text += " please"
+    if not plain:
+        text = dress(rng, tag, text)
     text = re.sub(r" +", " ", text).strip()
     return text, [] if name is None else [{"intent": name, "slots": slots}]
 
@@ -415,10 +392,10 @@ def generate(rng, n, held_out=False, tags=None, max_words=14):
     p = [x / sum(p) for x in p]
     while len(out) < n:
         tag = str(rng.choice(tags, p=p))
-        pool = [x for x in PATTERNS[tag] if x[2] == held_out]
-        pid, text, _ = pool[int(rng.integers(len(pool)))]
-        say, calls = _fill(rng, tag, text)
-        if len(say.split()) <= max_words:
+        pool = [x for x in PATTERNS.get(tag, [(tag, "", held_out, None)]) if x[2] == held_out]
+        pid, text, _, fixed = pool[int(rng.integers(len(pool)))]
+        say, calls = _fill(rng, tag, text, fixed, held_out)
+        if len(say.split()) <= max_words + (8 if tag in ("coffee", "two") else 0):
             out.append((pid, say, calls))
     return out
 

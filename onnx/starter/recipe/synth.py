@@ -1,8 +1,8 @@
-"""Speaks sentences and stores their log-mels: `python synth.py ENGINE N SEED OUT`.
+"""Speaks sentences and stores their log-mels: `python synth.py ENGINE N SEED OUT [TAG...]`.
 
-ENGINE is espeak, flite, festival or kokoro. OUT.mel holds f16 frames [F, 128] one after another
-(not normalised), OUT.jsonl one line a clip: start, frames, text, calls, pattern, voice. Both grow
-as clips are made, so that a run may be cut short.
+ENGINE is espeak, flite, festival or kokoro; tags restrict the sentences. OUT.mel holds f16
+frames [F, 128] one after another (not normalised), OUT.jsonl one line a clip: start, frames, text,
+calls, pattern, voice. Both grow as clips are made, so that a run may be cut short.
 """
 
 import json
@@ -28,7 +28,7 @@ def trim(x, keep=0.04):
     return x[max(0, a - k):b + k]
 
 
-def speak(rng, engine, rows, held=False, kokoro=None):
+def speak(rng, engine, rows, held=None, kokoro=None):
     """Yields (row, samples, voice) for (pattern, words, calls) rows."""
     if engine == "festival":
         voice, stretch = str(rng.choice(voices.FESTIVAL)), float(rng.uniform(0.85, 1.25))
@@ -56,10 +56,10 @@ def main():
     start = done = 0
     with open(out + ".mel", "wb") as mel, open(out + ".jsonl", "w") as index:
         while done < n:
-            rows = sentences.generate(rng, min(40, n - done))
+            rows = sentences.generate(rng, min(40, n - done), tags=sys.argv[5:] or None)
             for (pattern, text, calls), x, voice in speak(rng, engine, rows, kokoro=kokoro):
                 x = trim(x)
-                if x is None or not 0.4 < len(x) / features.RATE < 6.5:
+                if x is None or not 0.35 < len(x) / features.RATE < 9.0:
                     continue
                 m = features.log_mel(x).astype(np.float16)
                 mel.write(m.tobytes())

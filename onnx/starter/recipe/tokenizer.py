@@ -11,7 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 import vocab
 
-FOLDER = Path(__file__).resolve().parents[1]
+# The weights in training; the shipped ones have a folder of their own above it.
+FOLDER = Path(__file__).resolve().parents[1] / "next"
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>", "<tool|>", "<|tool_call>",
            "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>', "<|think|>",
            "<|channel>", "<channel|>", "<|turn>", "<turn|>", "<|image>", "<|image|>", "<image|>",
@@ -30,9 +31,11 @@ def pieces():
     out = list(SPECIAL)
     out += [f"<0x{b:02X}>" for b in range(256)]
     out += ["\n"] + ["▁" if c == " " else c for c in map(chr, range(32, 127))]
-    words = WORDS + vocab.KINDS + list(vocab.ROOMS) + list(vocab.TIMERS)
+    words = WORDS + vocab.LIGHTS + list(vocab.ROOMS) + list(vocab.TIMERS)
     words += [str(n) for n in range(10, 101)]
     words += vocab.LATER_TOOLS + vocab.LATER_KEYS + vocab.LATER_VALUES
+    # What came after the first weights stands behind all that they knew: ids never move.
+    words += vocab.SECOND
     for w in words:
         w = w.replace(" ", "▁")
         if w not in out:
@@ -73,33 +76,93 @@ AFTER = "<audio|><turn|>\n<|turn>model\n"
 
 def tools():
     """tools.json: name, description and JSON schema of each tool."""
-    kind = {"type": "string", "enum": vocab.KINDS,
-            "description": "One light, a lamp, or lights = all of the room or the house"}
-    room = {"type": "string", "enum": list(vocab.ROOMS), "description": "Where; left out = everywhere or here"}
-    name = {"type": "string", "enum": list(vocab.TIMERS), "description": "What the timer is for"}
+    def choice(values, note):
+        return {"type": "string", "enum": list(values), "description": note}
 
-    def tool(n, d, props, req):
-        return {"name": n, "description": d,
-                "parameters": {"type": "object", "properties": props, "required": req}}
-    def num(lo, hi, d):
-        return {"type": "integer", "minimum": lo, "maximum": hi, "description": d}
+    def num(lo, hi, note):
+        return {"type": "integer", "minimum": lo, "maximum": hi, "description": note}
+
+    def tool(name, note, required=(), /, **props):
+        return {"name": name, "description": note, "parameters": {
+            "type": "object", "properties": props, "required": list(required)}}
+
+    room = choice(vocab.ROOMS, "Where; left out = everywhere or here")
+    light = choice(vocab.LIGHTS, "One light, a lamp, or lights = all of the room or the house")
+    switch = choice(vocab.LIGHTS + vocab.SWITCHED, "What; lights = all of the room or the house")
+    moved = choice(vocab.MOVED, "What is opened or closed")
+    timer = choice(vocab.TIMERS, "What the timer is for")
+    amounts = [[a + m for m in ms for a in vocab.AMOUNTS] for ms in (vocab.MILKS, vocab.SUGARS)]
     return [
-        tool("turn_on", "Switch a light on", {"kind": kind, "room": room}, ["kind"]),
-        tool("turn_off", "Switch a light off", {"kind": kind, "room": room}, ["kind"]),
-        tool("set_brightness", "Set how bright a light is",
-             {"kind": kind, "percent": num(0, 100, "Brightness"), "room": room}, ["kind", "percent"]),
-        tool("set_timer", "Start a timer",
-             {"hours": num(0, 24, "Hours"), "minutes": num(0, 100, "Minutes"),
-              "seconds": num(0, 100, "Seconds"), "name": name}, []),
-        tool("cancel_timer", "Cancel a timer", {"name": name}, []),
-        tool("timer_left", "Say how much time a timer has left", {"name": name}, []),
+        tool("turn_on", "Switch something on", ["kind"], kind=switch, room=room),
+        tool("turn_off", "Switch something off", ["kind"], kind=switch, room=room),
+        tool("set_brightness", "Set how bright a light is", ["kind", "percent"], kind=light,
+             percent=num(0, 100, "Brightness"), room=room),
+        tool("change_brightness", "Make a light a bit brighter or darker", ["direction", "kind"],
+             direction=choice(["up", "down"], "up = brighter"), kind=light, room=room),
+        tool("set_color", "Set a light's colour", ["color", "kind"], color=choice(vocab.COLORS, "Colour"),
+             kind=light, room=room),
+        tool("open", "Open something", ["kind"], kind=moved, room=room),
+        tool("close", "Close something", ["kind"], kind=moved, room=room),
+        tool("set_position", "Set how far something is open", ["kind", "percent"], kind=moved,
+             percent=num(0, 100, "0 = closed, 100 = open"), room=room),
+        tool("lock", "Lock the front door"),
+        tool("unlock", "Unlock the front door"),
+        tool("set_temperature", "Set the thermostat", ["degrees"], degrees=num(5, 90, "Degrees, as said"), room=room),
+        tool("change_temperature", "Make it a bit warmer or cooler", ["direction"],
+             direction=choice(["warmer", "cooler"], "Which way"), room=room),
+        tool("set_timer", "Start a timer", hours=num(0, 24, "Hours"), minutes=num(0, 100, "Minutes"),
+             name=timer, seconds=num(0, 100, "Seconds")),
+        tool("cancel_timer", "Cancel a timer", name=timer),
+        tool("timer_left", "Say how much time a timer has left", name=timer),
+        tool("media", "Control what is playing", ["action"],
+             action=choice(["play", "pause", "next", "previous"], "What to do"), room=room),
+        tool("change_volume", "Make the speaker louder or quieter", ["direction"],
+             direction=choice(["louder", "quieter"], "Which way")),
+        tool("set_volume", "Set the speaker's own volume", ["percent"], percent=num(0, 100, "Volume")),
+        tool("get_time", "Say the time"),
+        tool("get_date", "Say the date"),
+        tool("vacuum", "Control the vacuum cleaner", ["action"],
+             action=choice(["start", "stop", "dock"], "dock = back to its base")),
+        tool("set_scene", "Set a scene", ["scene"], scene=choice(vocab.SCENES, "Which")),
+        tool("set_alarm", "Set an alarm", ["hour"], day=choice(vocab.DAYS, "Left out = the next time it is that hour"),
+             hour=num(0, 23, "Hour of the day; as said when neither morning nor evening was said"),
+             minute=num(0, 59, "Minute; left out = 0")),
+        tool("cancel_alarm", "Cancel the alarm"),
+        tool("snooze", "Let the ringing alarm come again later", minutes=num(1, 60, "In how many minutes")),
+        tool("get_state", "Say whether something is on, open or locked", ["kind"],
+             kind=choice(vocab.KINDS, "What is asked about"), room=room),
+        tool("get_temperature", "Say how warm it is", room=room),
+        tool("orderDrink", "Make a coffee", coffeeDrink=choice(vocab.DRINKS, "Drink"),
+             milkAmount=choice(amounts[0], "Milk, with the amount if said"),
+             numberOfShots=choice(vocab.SHOTS, "Shots"), roast=choice(vocab.ROASTS, "Roast"),
+             size=choice(vocab.SIZES, "Size"), sugarAmount=choice(amounts[1], "Sugar, with the amount if said")),
+        tool("correct", "Do the last call over with another value", kind=choice(vocab.KINDS, "The right thing"),
+             room=choice(vocab.ROOMS, "The right place"), value=num(0, 100, "The right number")),
+        tool("confirm", "Yes"),
+        tool("deny", "No"),
+        tool("repeat", "Say it again"),
+        tool("stop", "Be quiet; stop what is sounding"),
     ]
+
+
+def tools_text():
+    """tools.json with one line for each tool and each parameter."""
+    def line(x):
+        return json.dumps(x, ensure_ascii=False)
+    out = []
+    for t in tools():
+        p = t["parameters"]
+        props = ",\n".join(f"    {line(k)}: {line(v)}" for k, v in p["properties"].items())
+        props = "{}" if not props else "{\n" + props + "}"
+        out.append(f' {{"name": {line(t["name"])}, "description": {line(t["description"])},\n'
+                   f'  "parameters": {{"type": "object", "required": {line(p["required"])}, "properties": {props}}}}}')
+    return "[\n" + ",\n".join(out) + "\n]\n"
 
 
 def main():
     tok = build()
     tok.save(str(FOLDER / "tokenizer.json"))
-    (FOLDER / "tools.json").write_text(json.dumps(tools(), indent=1) + "\n")
+    (FOLDER / "tools.json").write_text(tools_text())
     (FOLDER / "vocabulary.json").write_text(json.dumps(
         {"rooms": list(vocab.ROOMS), "kinds": vocab.KINDS, "timers": list(vocab.TIMERS)}, indent=1) + "\n")
     text = BEFORE + "<|audio|><|audio|>" + AFTER + render_calls(

@@ -1,5 +1,6 @@
-"""Trains the starter: `python train.py SECONDS [--name NAME] [--batch N]`, resumable.
+"""Trains the starter: `python train.py SECONDS [--name NAME] [--batch N] [--warm FOLDER]`, resumable.
 
+With `--warm ..` a new run starts from the committed weights: the resume point that lasts.
 Curriculum: character CTC alone on clean fast voices until it catches; then CTC and decoder
 together with all voices; augmentation is let in as CTC falls. The learning rate follows the share
 of the time that has gone, so a run ends when its time is up. Two processes of one thread each share
@@ -9,6 +10,7 @@ written by `export.py` from it.
 """
 
 import argparse
+import collections
 import math
 import os
 import time
@@ -21,28 +23,37 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 import data
+import sentences
+import warm
 from model import Starter
 from tokenizer import FOLDER
 
 WORK = FOLDER / "work"
-TALK = 0.22  # share of talk that is no command (one clip in nine of those made)
-SHARE = {"espeak": 0.42, "flite": 0.2, "festival": 0.06, "kokoro": 0.32}
+TALK = 0.36  # share of talk that is no command
+SHARE = {"espeak": 0.34, "flite": 0.16, "festival": 0.05, "kokoro": 0.45}
 
 
 def picks(rng, clips, n, engines, longest):
-    """Clip numbers for a pool of `n`: engines by share, nothing over `longest` frames."""
-    # An engine with few clips must not be heard over and over.
-    count = {e: len(clips.groups[e]) for e in engines if clips.groups.get(e)}
-    share = {e: min(SHARE[e], 8 * c / sum(count.values())) for e, c in count.items()}
-    total = sum(share.values())
+    """Clip numbers for a pool of `n`: tools and engines by share, nothing over `longest` frames."""
+    tags = list(sentences.SHARE)
+    p = np.array([sentences.SHARE[t] for t in tags])
+    quiet = np.array([t in sentences.QUIET for t in tags])
+    p = np.where(quiet, TALK * p / p[quiet].sum(), (1 - TALK) * p / p[~quiet].sum())
+    drawn = {}
+    for t in tags:
+        # An engine with few clips must not be heard over and over.
+        count = {e: len(clips.groups[e, t]) for e in engines if clips.groups.get((e, t))}
+        share = {e: min(SHARE[e], 8 * c / sum(count.values())) for e, c in count.items()}
+        drawn[t] = list(share), np.array(list(share.values())) / max(1e-9, sum(share.values()))
     out = []
     while len(out) < n:
-        e = str(rng.choice(list(share), p=[s / total for s in share.values()]))
-        talk = rng.random() < TALK
-        i = clips.groups[e][int(rng.integers(len(clips.groups[e])))]
-        while bool(clips.rows[i]["calls"]) == talk or clips.rows[i]["frames"] > longest:
-            i = clips.groups[e][int(rng.integers(len(clips.groups[e])))]
-        out.append(i)
+        tag = str(rng.choice(tags, p=p))
+        if not drawn[tag][0]:
+            continue
+        group = clips.groups[str(rng.choice(drawn[tag][0], p=drawn[tag][1])), tag]
+        i = group[int(rng.integers(len(group)))]
+        if clips.rows[i]["frames"] <= longest:
+            out.append(i)
     return out
 
 
@@ -53,15 +64,19 @@ def rate(step, gone, peak):
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, x))))
 
 
-def average(net, extra, ranks):
-    """Averages gradients and the numbers in `extra` over the processes; gives the numbers."""
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in net.parameters()]
-    flat = torch.cat([g.flatten() for g in grads] + [torch.tensor(extra)])
+def average(net, extra, ranks, weights=False):
+    """Averages gradients (or the weights) and the numbers in `extra` over the processes; gives the numbers."""
+    own = [p.data if weights else p.grad if p.grad is not None else torch.zeros_like(p) for p in net.parameters()]
+    flat = torch.cat([g.flatten() for g in own] + [torch.tensor(extra, dtype=torch.float32)])
     dist.all_reduce(flat)
     flat /= ranks
     at = 0
-    for p, g in zip(net.parameters(), grads):
-        p.grad = flat[at:at + g.numel()].view_as(g)
+    for p, g in zip(net.parameters(), own):
+        mean = flat[at:at + g.numel()].view_as(g)
+        if weights:
+            p.data.copy_(mean)
+        else:
+            p.grad = mean
         at += g.numel()
     return flat[at:].tolist()
 
@@ -86,6 +101,8 @@ def run(rank, args):
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     net = Starter(len(data.CHARS) + 1, len(data.WORDS) + 2)
+    if args.keep_front:
+        net.model.audio_tower.subsample_conv_projection.requires_grad_(False)
     decay = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}],
@@ -98,6 +115,9 @@ def run(rank, args):
         net.load_state_dict(saved["net"], strict=False)
         opt.load_state_dict(grow(saved["opt"], opt.state_dict()))
         state, norm = saved["state"], saved["norm"]
+    elif args.warm:
+        norm = warm.start(net, args.warm, args.head)
+        state |= {"phase": 1, "ctc": 0.8, "ce": 1.0, "word": 1.5, "strength": args.least}
     else:
         norm = tuple(torch.tensor(v, dtype=torch.float32) for v in data.statistics(clips))
         for v in norm:
@@ -106,9 +126,12 @@ def run(rank, args):
     torch.manual_seed(args.seed + 1000 * rank + state["step"])
     rng = np.random.default_rng(args.seed + 1000 * (rank + 1) + state["step"])
     if rank == 0:
-        print({k: len(v) for k, v in clips.groups.items()}, sum(p.numel() for p in net.parameters()), flush=True)
+        count = collections.Counter({})
+        for (engine, _), v in clips.groups.items():
+            count[engine] += len(v)
+        print(dict(count), sum(p.numel() for p in net.parameters()), flush=True)
     last = saved_at = time.time()
-    pool = []
+    pool, seen = [], []
 
     def save():
         torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "state": state, "norm": norm},
@@ -120,7 +143,7 @@ def run(rank, args):
             fast = ["espeak", "flite", "festival"]
             n = args.batch * args.ranks
             take = picks(order, clips, n * 12, list(SHARE) if state["phase"] > 0 else fast,
-                         620 if state["phase"] > 0 else 260)
+                         800 if state["phase"] > 0 else 260)
             take.sort(key=lambda i: clips.rows[i]["frames"])
             pool = [take[i:i + n] for i in range(0, len(take), n)]
             order.shuffle(pool)
@@ -137,23 +160,31 @@ def run(rank, args):
                 ce = F.cross_entropy(out.flatten(0, 1), b["labels"].flatten(), ignore_index=-100)
         opt.zero_grad(set_to_none=True)
         (ctc + 0.5 * word + 2.0 * ce).backward()
-        now = time.time()
-        ctc, ce, word, spent = average(net, [float(ctc.detach()), float(ce.detach()), float(word.detach()),
-                                             min(now - last, 10.0)], args.ranks)
-        last = now
+        seen.append((float(ctc.detach()), float(ce.detach()), float(word.detach())))
+        if args.apart == 1:
+            average(net, [], args.ranks)
         norm2 = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         if torch.isfinite(norm2):
             for g in opt.param_groups:
                 g["lr"] = rate(state["step"], state["spent"] / args.seconds, args.lr)
             opt.step()
-        state["spent"] += spent
         state["step"] += 1
-        state["ctc"] += 0.03 * (min(ctc, 9.0) - state["ctc"])
+        if state["step"] % args.apart:
+            continue
+        # Processes go their own way between these points: neither waits for the other, which counts where
+        # other work takes turns on the cores.
+        now, n = time.time(), len(seen)
+        ctc, ce, word, spent = average(net, [*np.mean(seen, 0).tolist(), min(now - last, 10.0 * n)], args.ranks,
+                                       weights=args.apart > 1)
+        last, seen = now, []
+        pace = 1 - 0.97 ** n
+        state["spent"] += spent
+        state["ctc"] += pace * (min(ctc, 9.0) - state["ctc"])
         if state["phase"] > 0:
-            state["ce"] += 0.03 * (ce - state["ce"])
-            state["word"] = state.get("word", 5.0) + 0.03 * (word - state.get("word", 5.0))
+            state["ce"] += pace * (ce - state["ce"])
+            state["word"] = state.get("word", 5.0) + pace * (word - state.get("word", 5.0))
             # Augmentation grows while CTC keeps up and steps back when it does not.
-            up = 0.002 if state["ctc"] < args.keep else -0.002
+            up = 0.002 * n if state["ctc"] < args.keep else -0.002 * n
             state["strength"] = float(np.clip(state["strength"] + up, args.least, args.most))
         elif state["ctc"] < args.catch:
             state["phase"], pool = 1, []
@@ -184,6 +215,10 @@ def main():
     ap.add_argument("--least", type=float, default=0.3, help="augmentation once the decoder has joined")
     ap.add_argument("--most", type=float, default=0.8)
     ap.add_argument("--save", type=float, default=240)
+    ap.add_argument("--apart", type=int, default=1, help="steps between averages of the weights; 1 averages gradients")
+    ap.add_argument("--keep-front", action="store_true", help="leave the sub-sampling as it is: a fifth of a step")
+    ap.add_argument("--warm", help="model folder whose weights a new run starts from (fresh optimiser)")
+    ap.add_argument("--head", help="its CTC heads, when not in FOLDER/recipe")
     ap.add_argument("--port", type=int, default=29517)
     args = ap.parse_args()
     mp.spawn(run, (args,), args.ranks)

@@ -47,7 +47,24 @@ ROOMS = {
     "shed": (["shed"], ["in the"]),
 }
 
-KINDS = ["light", "lamp", "lights"]
+LIGHTS = ["light", "lamp", "lights"]
+SWITCHED = ["fan", "heater", "air conditioner", "tv", "radio", "plug", "coffee machine"]
+MOVED = ["blinds", "curtains", "window", "garage door"]
+KINDS = LIGHTS + SWITCHED + MOVED + ["door", "vacuum"]
+COLORS = ["red", "green", "blue", "white", "yellow", "orange", "purple", "pink", "turquoise",
+          "warm white", "cold white"]
+SCENES = ["movie", "relax", "reading", "party", "dinner", "away", "good morning", "good night"]
+DAYS = ["today", "tomorrow", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+# The coffee machine's order.
+DRINKS = ["coffee", "americano", "cappuccino", "espresso", "latte", "mocha", "iced mocha", "drip coffee",
+          "house coffee", "iced coffee"]
+SIZES = ["small", "medium", "large", "eight ounce", "twelve ounce", "sixteen ounce", "twenty ounce"]
+ROASTS = ["light roast", "medium roast", "dark roast"]
+SHOTS = ["single shot", "double shot", "triple shot"]
+AMOUNTS = ["", "a little bit of ", "a bit of ", "some ", "a lot of ", "lots of "]
+MILKS = ["milk", "skim milk", "whole milk", "soy milk", "almond milk", "cream"]
+SUGARS = ["sugar", "brown sugar", "sweetener"]
 
 TIMERS = {
     "pasta": ["pasta"], "egg": ["egg", "eggs"], "tea": ["tea"], "pizza": ["pizza"],
@@ -88,6 +105,10 @@ LATER_VALUES = [
     "some", "a lot of", "lots of", "milk", "skim milk", "whole milk", "soy milk", "almond milk",
     "cream", "sugar", "brown sugar", "sweetener",
 ]
+
+# Whole words added with the second set of tools.
+SECOND = ["change_brightness", "change_temperature", "change_volume", "media", "set_scene", "get_temperature",
+          "action"]
 
 ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
         "fifteen sixteen seventeen eighteen nineteen").split()

@@ -162,21 +162,27 @@ class Piper:
         return _to_16k(np.asarray(out).reshape(-1), self.config["audio"]["sample_rate"])
 
 
-def espeak_settings(rng, held=False):
-    v = str(rng.choice(HELD_ESPEAK if held else ESPEAK_VARIANTS))
+# Held-out voices: `dev` is looked at while training, `test` once at the end.
+HELD = {"dev": {"kokoro": ["af_heart"], "espeak": ["f2"], "flite": []},
+        "test": {"kokoro": ["bm_george"], "espeak": ["m5"], "flite": ["rms"]},
+        "all": {"kokoro": HELD_KOKORO, "espeak": HELD_ESPEAK, "flite": HELD_FLITE}}
+
+
+def espeak_settings(rng, held=None):
+    v = str(rng.choice(HELD[held]["espeak"] if held else ESPEAK_VARIANTS))
     return dict(voice=f"{rng.choice(ESPEAK_ACCENTS)}+{v}", pitch=int(rng.integers(25, 80)),
                 speed=int(rng.integers(125, 205)))
 
 
-def flite_settings(rng, held=False):
-    v = str(rng.choice(HELD_FLITE if held else FLITE))
+def flite_settings(rng, held=None):
+    v = str(rng.choice(HELD[held]["flite"] if held else FLITE))
     pitch = int(rng.integers(85, 150)) if v != "slt" else int(rng.integers(150, 230))
     return dict(voice=v, stretch=float(rng.uniform(0.85, 1.25)), pitch=pitch)
 
 
-def kokoro_settings(rng, kokoro, held=False):
+def kokoro_settings(rng, kokoro, held=None):
     if held:
-        return dict(mixture=[(str(rng.choice(HELD_KOKORO)), 1.0)], speed=float(rng.uniform(0.85, 1.2)))
+        return dict(mixture=[(str(rng.choice(HELD[held]["kokoro"])), 1.0)], speed=float(rng.uniform(0.85, 1.2)))
     en = kokoro.english()
     a = str(rng.choice(en))
     r = rng.random()
