@@ -369,7 +369,8 @@ impl Conversation {
                 }
             }
             ListenEvent::Resumed => {
-                if self.hearing().is_some_and(|turn| std::mem::take(&mut turn.drafted)) {
+                let drafted = self.hearing().is_some_and(|turn| std::mem::take(&mut turn.drafted));
+                if drafted {
                     self.model(Job::Resume, out);
                 }
             }

@@ -507,10 +507,10 @@ impl Daemon {
 
     /// What rings goes on ringing between turns, until somebody answers.
     fn ring_on(&mut self) {
-        if self.conversation.turn().is_none() {
-            if let Some(timer) = self.timers.ringing().first() {
-                self.input(Input::Announce(timer.rings()));
-            }
+        if self.conversation.turn().is_none()
+            && let Some(timer) = self.timers.ringing().first()
+        {
+            self.input(Input::Announce(timer.rings()));
         }
     }
 

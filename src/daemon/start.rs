@@ -32,6 +32,9 @@ const JOBS: usize = 1024;
 /// Sentences that may wait to be spoken, or commands to be heard.
 const LINES: usize = 64;
 
+/// What a thread does until there is nothing more to do.
+type Body = Box<dyn FnOnce(&Pulse, &Sender<Notice>) -> Result<(), Failure> + Send>;
+
 /// What the threads report.
 pub(super) enum Notice {
     /// The model is there.
@@ -104,7 +107,7 @@ pub(super) fn threads(
     let (ears, ear_queue) = sync_channel(LINES);
     let (give_tap, tap) = channel();
     let mut handles = Vec::with_capacity(3);
-    let mut start = |name, body: Box<dyn FnOnce(&Pulse, &Sender<Notice>) -> Result<(), Failure> + Send>| {
+    let mut start = |name, body: Body| {
         let (pulse, send, end) = (Pulse::default(), notices.clone(), notices.clone());
         let own = pulse.clone();
         let body = move || {

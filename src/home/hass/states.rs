@@ -300,7 +300,10 @@ mod tests {
         let mut entity =
             Entity::added(&json!({"s": "on", "a": {"brightness": 10, "effect": "x"}, "c": "1", "lc": 1.5}));
         entity.change(&json!({"+": {"a": {"brightness": 20}, "lu": 2.5}, "-": {"a": ["effect"]}}));
-        assert_eq!((entity.state.as_str(), &entity.attributes), ("on", json!({"brightness": 20}).as_object().unwrap()));
+        assert_eq!(
+            (entity.state.as_str(), &entity.attributes),
+            ("on", json!({"brightness": 20}).as_object().expect("an object"))
+        );
         entity.change(&json!({"+": {"s": "off"}}));
         assert_eq!((entity.state.as_str(), entity.heard), ("off", 3));
         // What nobody expects changes nothing.
