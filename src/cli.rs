@@ -96,6 +96,10 @@ enum Verb {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", conflicts_with = "json",
               value_parser = clap::value_parser!(u32).range(1..=3_600))]
         meter: Option<u32>,
+        /// Show the scores of the configured wake words for a while
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30", conflicts_with = "json",
+              value_parser = clap::value_parser!(u32).range(1..=3_600))]
+        wake: Option<u32>,
         /// Record three seconds and play them back
         #[arg(long = "loop", conflicts_with = "json")]
         record: bool,
@@ -295,9 +299,15 @@ impl Args {
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { json } => bench::run(&config?.checked()?, json),
             Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
-            // Devices are tried before there is a configuration.
-            Verb::Devices { json, meter, record, input, output } => {
-                devices::run(&devices::Options { input, output, json, meter_seconds: meter, record })
+            // Devices are tried before there is a configuration; wake words are part of one.
+            Verb::Devices { json, meter, wake, record, input, output } => {
+                let wake = wake.map(|seconds| {
+                    let config = config?.checked()?;
+                    crate::onnx::init(&config.runtime.onnxruntime)?;
+                    Ok::<_, Failure>((seconds, config.wake))
+                });
+                let wake = wake.transpose()?;
+                devices::run(&devices::Options { input, output, json, meter_seconds: meter, wake, record })
             }
             Verb::Run => {
                 drop(config);

@@ -1,4 +1,5 @@
-//! `hearth devices`: which microphones and loudspeakers there are, and whether they work. Blocking; needs no model.
+//! `hearth devices`: which microphones and loudspeakers there are, whether they work, and whether the wake words do.
+//! Blocking; needs no model.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,7 +10,9 @@ use crate::audio::capture::{CaptureConfig, CaptureState, Microphone};
 use crate::audio::device::{self, DeviceInfo};
 use crate::audio::playback::{Play, Speaker};
 use crate::audio::{Clip, MODEL_RATE_HZ};
-use crate::failure::{Failure, INTERNAL, UNAVAILABLE};
+use crate::config::WakeWordsConfig;
+use crate::failure::{CONFIG, Failure, INTERNAL, UNAVAILABLE};
+use crate::listen::wake::{Spot, WakeWords};
 
 /// How often the microphone is read.
 const POLL: Duration = Duration::from_millis(10);
@@ -33,6 +36,8 @@ pub struct Options {
     pub json: bool,
     /// Show the microphone's level for so many seconds.
     pub meter_seconds: Option<u32>,
+    /// Show the scores of these wake words for so many seconds. ONNX Runtime is loaded already.
+    pub wake: Option<(u32, WakeWordsConfig)>,
     /// Record and play back.
     pub record: bool,
 }
@@ -51,10 +56,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if let Some(seconds) = options.meter_seconds {
         meter(options, seconds)?;
     }
+    if let Some((seconds, config)) = &options.wake {
+        wake_meter(options, *seconds, config)?;
+    }
     if options.record {
         record_and_play(options)?;
     }
-    if options.meter_seconds.is_none() && !options.record {
+    if options.meter_seconds.is_none() && options.wake.is_none() && !options.record {
         list(options.json)?;
     }
     Ok(())
@@ -122,29 +130,91 @@ fn hear(options: &Options, enough: usize, mut heard: impl FnMut(&[f32])) -> Resu
     Ok(())
 }
 
+/// Where a meter is shown: in place on a terminal, else a line every half second.
+struct Screen {
+    watched: bool,
+    shown: usize,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self { watched: std::io::stdout().is_terminal(), shown: 0 }
+    }
+
+    /// Shows the latest reading. Says whether a new one begins.
+    fn show(&mut self, line: &str) -> bool {
+        self.shown += 1;
+        if self.watched {
+            print!("\r{line}");
+            // A meter that cannot be shown is no error.
+            let _ = std::io::stdout().flush();
+        } else if self.shown.is_multiple_of(5) {
+            println!("{line}");
+        }
+        self.watched || self.shown.is_multiple_of(5)
+    }
+
+    /// The next line is another.
+    fn next(&self) {
+        if self.watched {
+            println!();
+        }
+    }
+}
+
 fn meter(options: &Options, seconds: u32) -> Result<(), Failure> {
     let span = MODEL_RATE_HZ as usize * METER_MS / 1_000;
-    let watched = std::io::stdout().is_terminal();
-    let (mut waiting, mut shown) = (Vec::new(), 0);
+    let (mut waiting, mut screen) = (Vec::new(), Screen::new());
     hear(options, (seconds * MODEL_RATE_HZ) as usize, |block| {
         waiting.extend_from_slice(block);
         while waiting.len() >= span {
-            let line = reading(&waiting[..span]);
+            screen.show(&reading(&waiting[..span]));
             waiting.drain(..span);
-            shown += 1;
-            if watched {
-                print!("\r{line}");
-                // A meter that cannot be shown is no error.
-                let _ = std::io::stdout().flush();
-            } else if shown % 5 == 0 {
-                println!("{line}");
+        }
+    })?;
+    screen.next();
+    Ok(())
+}
+
+/// Listens for wake words as the daemon does, but always, and shows how near they come.
+fn wake_meter(options: &Options, seconds: u32, config: &WakeWordsConfig) -> Result<(), Failure> {
+    if config.words.is_empty() {
+        return Err(Failure::new(CONFIG, "there is no wake word: `wake.words` is empty"));
+    }
+    let mut words = WakeWords::load(&config.dir, &config.words)?;
+    let span = MODEL_RATE_HZ as usize * METER_MS / 1_000;
+    let (mut waiting, mut screen) = (Vec::new(), Screen::new());
+    let mut highest = vec![0.0_f32; config.words.len()];
+    let mut fault = None;
+    hear(options, (seconds * MODEL_RATE_HZ) as usize, |block| {
+        waiting.extend_from_slice(block);
+        while waiting.len() >= span && fault.is_none() {
+            match words.push(&waiting[..span], true) {
+                Ok(Some(woken)) => {
+                    screen.next();
+                    println!("{} was said ({:.2})", woken.word, woken.score);
+                }
+                Ok(None) => {}
+                Err(error) => fault = Some(error),
+            }
+            waiting.drain(..span);
+            let scores: Vec<(&str, f32)> = words.scores().collect();
+            highest.iter_mut().zip(&scores).for_each(|(highest, (_, score))| *highest = highest.max(*score));
+            let shown = scores.iter().zip(&highest).map(|((word, _), highest)| score_of(word, *highest));
+            if screen.show(&shown.collect::<Vec<_>>().join("  ")) {
+                highest.fill(0.0);
             }
         }
     })?;
-    if watched {
-        println!();
-    }
-    Ok(())
+    screen.next();
+    fault.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// A word's score from 0 to 1, and a bar.
+fn score_of(word: &str, score: f32) -> String {
+    const WIDTH: usize = BAR / 2;
+    let filled = (score * WIDTH as f32).round().clamp(0.0, WIDTH as f32) as usize;
+    format!("{word} {score:.2} [{:WIDTH$}]", "#".repeat(filled))
 }
 
 /// Root mean square and peak of samples in dB of full scale, and a bar.
@@ -183,6 +253,14 @@ mod tests {
         check(&[0.0; 4], &format!("-100.0 dB, peak -100.0 dB  [{}]", " ".repeat(BAR)));
         check(&[0.1, 0.1], &format!(" -20.0 dB, peak  -20.0 dB  [{:BAR$}]", "#".repeat(26)));
         check(&[], &format!("-100.0 dB, peak -100.0 dB  [{}]", " ".repeat(BAR)));
+    }
+
+    #[test]
+    fn a_score_has_a_bar() {
+        let check = |score: f32, expected: &str| assert_eq!(score_of("jarvis", score), expected);
+        check(0.0, "jarvis 0.00 [                    ]");
+        check(0.5, "jarvis 0.50 [##########          ]");
+        check(1.0, "jarvis 1.00 [####################]");
     }
 
     #[test]
