@@ -412,7 +412,7 @@ pub struct Household {
 /// The home of the configuration, with timers that last as long as the process.
 ///
 /// # Errors
-/// As [`home`].
+/// As [`home()`].
 pub fn household(config: &Config) -> Result<Household, Failure> {
     household_with(config, timers::SharedTimers::new(timers::clock()).with(config.timers.clone()))
 }
@@ -420,7 +420,7 @@ pub fn household(config: &Config) -> Result<Household, Failure> {
 /// The home of the configuration with these timers.
 ///
 /// # Errors
-/// As [`home`].
+/// As [`home()`].
 pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<Household, Failure> {
     let path = config.model.dir.join("tools.json");
     let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };

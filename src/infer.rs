@@ -1,5 +1,5 @@
 //! The body of the inference thread: owns the model, does one job at a time, decodes a draft while it has nothing else to
-//! do. No I/O, no devices; it stops within one decoder step when its [`Interrupt`](crate::onnx::Interrupt) is raised.
+//! do. No I/O, no devices; it stops within one decoder step when its [`Interrupt`] is raised.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;

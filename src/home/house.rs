@@ -1,6 +1,6 @@
 //! The devices of the home and the tools over them, whatever they hang on.
 //!
-//! A call becomes an order to one device or several ([`orders`](self)), the backends carry it out, and [`speak`] words
+//! A call becomes an order to one device or several (`orders`), the backends carry it out, and `speak` words
 //! the states that came back. Never guesses: what is not clear is asked back (S14). Runs on whichever thread awaits.
 
 mod orders;

@@ -1,6 +1,6 @@
 //! A home without a house: devices that exist in memory, as one backend.
 //!
-//! What a thing does with an order is in [`things`]. Never decides which device is meant and says nothing.
+//! What a thing does with an order is in `things`. Never decides which device is meant and says nothing.
 
 mod things;
 
