@@ -75,7 +75,7 @@ fn a_folder_is_evaluated() {
     let table = report.to_string();
     assert!(table.contains("accuracy                  40.0 %\n"), "{table}");
     assert!(table.contains("false_calls               1 of 3\n"), "{table}");
-    assert!(table.contains("answered 50 %         100.0 % right, margin 2.50\n"), "{table}");
+    assert!(table.contains("answered 50 %            100.0 % right, margin 2.50\n"), "{table}");
     let light = r#"turn_on {"room":"den","kind":"light"}"#;
     let named: Vec<&str> = table.lines().filter(|line| line.contains(".wav")).collect();
     let expected = [
