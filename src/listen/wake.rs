@@ -226,6 +226,10 @@ impl WakeWords {
         }
         let replying = self.replying;
         let needs = |head: &Head| if replying { (1.0 + head.threshold) / 2.0 } else { head.threshold };
+        for head in self.heads.iter().filter(|head| head.score >= 0.5) {
+            let (word, score, needs, in_reply) = (head.word.as_str(), head.score, needs(head), head.said_by_reply);
+            tracing::debug!(word, score, needs, in_reply, "sounds like a wake word");
+        }
         let said = self.heads.iter().filter(|head| head.score >= needs(head) && !head.said_by_reply);
         let best = said.max_by(|a, b| a.score.total_cmp(&b.score))?;
         self.resting = REFRACTORY;
