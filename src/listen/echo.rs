@@ -1,49 +1,77 @@
 //! Takes what the speaker plays out of what the microphone hears.
 //!
-//! Owns the canceller (WebRTC's, through `sonora`) and the samples of unfinished frames of 10 ms. While nothing plays
-//! it sleeps: sound passes as it came, and what it learnt of the room is kept. It neither suppresses noise nor changes
-//! the gain, since the model was trained on raw sound. No I/O. Runs on the `listen` thread.
+//! Owns the canceller (WebRTC's AEC3, through `sonora-aec3`) and the samples of unfinished blocks of 4 ms. It gives two
+//! sounds: one with the echo subtracted and nothing else done, for the model, which was trained on raw sound; and one in
+//! which what is left of the echo is suppressed as well, for the detector of voice and the wake words, which would take it
+//! for a person. Suppression also takes away from whoever speaks, most of all in the first second, when it knows nothing
+//! of the room yet. While nothing plays the canceller sleeps: sound passes as it came, and what it learnt of the room is
+//! kept. No I/O. Runs on the `listen` thread.
 
 use std::collections::VecDeque;
 
-use sonora::config::EchoCanceller as Aec;
-use sonora::{AudioProcessing, Config, StreamConfig};
+use sonora_aec3::block::Block;
+use sonora_aec3::block_processor::BlockProcessor;
+use sonora_aec3::config::EchoCanceller3Config;
 
-/// Samples per frame: 10 ms, fixed by the canceller.
-const FRAME: usize = 160;
+/// Samples per block: 4 ms, fixed by the canceller.
+const BLOCK: usize = sonora_aec3::common::BLOCK_SIZE;
+/// What the canceller takes for full scale.
+const SCALE: f32 = 32_768.0;
+/// A microphone this loud, of full scale, is saturated.
+const SATURATED: f32 = 0.998;
 /// A rendered sample below -60 dB of full scale is silence.
 const SILENT: f32 = 1e-3;
-/// Frames that it stays awake after the last sound: the echo comes later by the device's latency and the room's.
-const AWAKE: usize = 100;
-/// Rendered frames that may wait: half a second. Beyond it the oldest are dropped.
-const MOST_WAITING: usize = 50;
-/// Rendered frames given per frame heard, so that a burst is caught up with.
+/// Blocks that it stays awake after the last sound, one second: the echo comes later by the device's latency and the
+/// room's.
+const AWAKE: usize = 250;
+/// Rendered blocks that may wait: half a second. Beyond it the oldest are dropped.
+const MOST_WAITING: usize = 125;
+/// Rendered blocks given per block heard, so that a burst is caught up with.
 const AT_ONCE: usize = 2;
+
+/// What was heard, without what was played. Both sounds are as long and 4 ms late.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Cleaned {
+    /// The echo is subtracted, as well as the room is known; all else is as it came.
+    pub subtracted: Vec<f32>,
+    /// What is left of the echo is suppressed too, and at times what lies beneath it.
+    pub suppressed: Vec<f32>,
+}
+
+impl Cleaned {
+    /// Nothing heard.
+    pub fn clear(&mut self) {
+        self.subtracted.clear();
+        self.suppressed.clear();
+    }
+}
 
 /// The canceller. One per microphone.
 pub struct EchoCanceller {
-    apm: Box<AudioProcessing>,
+    processor: Box<BlockProcessor>,
     heard: Vec<f32>,
     rendered: VecDeque<f32>,
-    /// Frames rendered more than heard since it woke up.
+    /// Blocks rendered more than heard since it woke up.
     ahead: usize,
-    /// Frames until it sleeps.
+    /// Blocks until it sleeps.
     awake: usize,
-    cleaned: Vec<f32>,
+    /// The block before: suppression works across two of them, so the other sound waits for it.
+    subtracted: [f32; BLOCK],
+    /// Blocks of the canceller's own kind: heard, subtracted, rendered.
+    blocks: [Block; 3],
 }
 
 impl Default for EchoCanceller {
     fn default() -> Self {
-        let config = Config { echo_canceller: Some(Aec::default()), ..Config::default() };
-        let stream = StreamConfig::new(crate::audio::MODEL_RATE_HZ, 1);
-        let apm = AudioProcessing::builder().config(config).capture_config(stream).render_config(stream).build();
+        let rate_hz = crate::audio::MODEL_RATE_HZ as usize;
         Self {
-            apm: Box::new(apm),
-            heard: Vec::with_capacity(FRAME),
+            processor: Box::new(BlockProcessor::new(&EchoCanceller3Config::default(), rate_hz, 1, 1)),
+            heard: Vec::with_capacity(BLOCK),
             rendered: VecDeque::new(),
             ahead: 0,
             awake: 0,
-            cleaned: vec![0.0; FRAME],
+            subtracted: [0.0; BLOCK],
+            blocks: std::array::from_fn(|_| Block::new(1, 1)),
         }
     }
 }
@@ -60,8 +88,8 @@ impl EchoCanceller {
     }
 
     /// Takes 16 kHz samples that were heard and those that were rendered meanwhile (none: silence), and appends to
-    /// `out` what is left of the whole frames heard so far: at most 159 samples wait for the next call.
-    pub fn push(&mut self, heard: &[f32], rendered: &[f32], out: &mut Vec<f32>) {
+    /// `out` what is left of the whole blocks heard so far: at most 63 samples wait for the next call.
+    pub fn push(&mut self, heard: &[f32], rendered: &[f32], out: &mut Cleaned) {
         if rendered.iter().any(|v| v.abs() > SILENT) {
             if self.awake == 0 {
                 self.rendered.clear();
@@ -71,56 +99,54 @@ impl EchoCanceller {
         }
         if self.awake > 0 {
             self.rendered.extend(rendered.iter().map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }));
-            let excess = (self.rendered.len() / FRAME).saturating_sub(MOST_WAITING) * FRAME;
+            let excess = (self.rendered.len() / BLOCK).saturating_sub(MOST_WAITING) * BLOCK;
             self.rendered.drain(..excess);
         }
         let mut rest = heard;
         while !rest.is_empty() {
-            let (head, tail) = rest.split_at(rest.len().min(FRAME - self.heard.len()));
+            let (head, tail) = rest.split_at(rest.len().min(BLOCK - self.heard.len()));
             self.heard.extend_from_slice(head);
             rest = tail;
-            if self.heard.len() == FRAME {
-                self.frame(out);
+            if self.heard.len() == BLOCK {
+                self.block(out);
                 self.heard.clear();
             }
         }
     }
 
-    fn frame(&mut self, out: &mut Vec<f32>) {
+    fn block(&mut self, out: &mut Cleaned) {
+        out.subtracted.extend_from_slice(&self.subtracted);
         if self.awake == 0 {
-            return out.extend_from_slice(&self.heard);
+            out.suppressed.extend_from_slice(&self.subtracted);
+            return self.subtracted.copy_from_slice(&self.heard);
         }
         self.awake -= 1;
         for _ in 0..AT_ONCE {
-            if self.rendered.len() >= FRAME {
-                let frame: Vec<f32> = self.rendered.drain(..FRAME).collect();
-                self.render(&frame);
+            if self.rendered.len() >= BLOCK {
+                let block: Vec<f32> = self.rendered.drain(..BLOCK).collect();
+                self.render(&block);
             }
         }
         if self.ahead == 0 {
-            self.render(&[0.0; FRAME]);
+            self.render(&[0.0; BLOCK]);
         }
-        self.ahead = self.ahead.saturating_sub(1);
-        // Without a delay given the canceller finds it by itself; both calls fail only for frames of another length.
-        let result = self
-            .apm
-            .set_stream_delay_ms(0)
-            .and_then(|()| self.apm.process_capture_f32(&[&self.heard], &mut [&mut self.cleaned]));
-        match result {
-            Ok(()) => out.extend_from_slice(&self.cleaned),
-            Err(error) => {
-                tracing::debug!(?error, "a frame kept its echo");
-                out.extend_from_slice(&self.heard);
-            }
+        self.ahead -= 1;
+        let saturated = self.heard.iter().any(|v| v.abs() > SATURATED);
+        let [heard, subtracted, _] = &mut self.blocks;
+        // Left as it is while the canceller knows no delay.
+        for block in [&mut *heard, &mut *subtracted] {
+            block.view_mut(0, 0).iter_mut().zip(&self.heard).for_each(|(to, from)| *to = from * SCALE);
         }
+        self.processor.process_capture(false, saturated, Some(subtracted), heard);
+        out.suppressed.extend(heard.view(0, 0).iter().map(|v| v / SCALE));
+        self.subtracted.iter_mut().zip(subtracted.view(0, 0)).for_each(|(to, from)| *to = from / SCALE);
     }
 
-    fn render(&mut self, frame: &[f32]) {
+    fn render(&mut self, samples: &[f32]) {
         self.ahead += 1;
-        let mut unused = [0.0; FRAME];
-        if let Err(error) = self.apm.process_render_f32(&[frame], &mut [&mut unused]) {
-            tracing::debug!(?error, "a rendered frame was not heard by the echo canceller");
-        }
+        let block = &mut self.blocks[2];
+        block.view_mut(0, 0).iter_mut().zip(samples).for_each(|(to, from)| *to = from * SCALE);
+        self.processor.buffer_render(block);
     }
 }
 
@@ -219,8 +245,8 @@ mod tests {
         (0..rendered.len()).map(|i| 0.5 * at(i, delay) + 0.2 * at(i, delay + 400)).collect()
     }
 
-    fn run(heard: &[f32], rendered: &[f32], block: usize) -> Vec<f32> {
-        let (mut canceller, mut out) = (EchoCanceller::new(), Vec::new());
+    fn run(heard: &[f32], rendered: &[f32], block: usize) -> Cleaned {
+        let (mut canceller, mut out) = (EchoCanceller::new(), Cleaned::default());
         for i in (0..heard.len()).step_by(block) {
             let range = i..(i + block).min(heard.len());
             canceller.push(&heard[range.clone()], &rendered[range], &mut out);
@@ -234,9 +260,12 @@ mod tests {
         let check = |delay_ms: usize, block: usize| {
             let heard = echo(&rendered, delay_ms * 16);
             let out = run(&heard, &rendered, block);
-            let (before, after) = (power_db(&heard[16_000..out.len()]), power_db(&out[16_000..]));
-            println!("delay {delay_ms} ms, blocks of {block}: {before:.1} -> {after:.1} dB");
-            assert!(after < before - 20.0, "delay {delay_ms} ms, blocks of {block}: {before} -> {after} dB");
+            let [before, subtracted, suppressed] =
+                [&heard, &out.subtracted, &out.suppressed].map(|sound| power_db(&sound[16_000..out.suppressed.len()]));
+            let name = format!("delay {delay_ms} ms, blocks of {block}: {before:.1} dB");
+            println!("{name} -> {subtracted:.1} dB subtracted, {suppressed:.1} dB suppressed");
+            assert!(suppressed < before - 20.0, "{name} -> {suppressed} dB");
+            assert!(subtracted < before - 10.0, "{name} -> {subtracted} dB");
         };
         check(40, 160);
         check(120, 160);
@@ -275,25 +304,39 @@ mod tests {
         check("person beside an echo", 1.0, 0.3, 40, false);
     }
 
+    /// The earcon of a speaker whose sound does not reach the microphone, and a person right after it.
+    #[test]
+    fn a_person_without_an_echo_is_left_alone() {
+        let heard = speech(3);
+        let rendered: Vec<f32> =
+            (0..heard.len()).map(|i| if i < 4_000 { 0.2 * (i as f32 * 0.3).sin() } else { 0.0 }).collect();
+        let out = run(&heard, &rendered, 160);
+        let lost: Vec<f32> = out.subtracted[BLOCK..].iter().zip(&heard).map(|(a, b)| a - b).collect();
+        let (before, lost) = (power_db(&heard), power_db(&lost));
+        println!("{before:.1} dB, changed by {lost:.1} dB");
+        assert!(lost < before - 25.0, "{before} dB, changed by {lost} dB");
+    }
+
     #[test]
     fn asleep_it_passes_sound_as_it_came() {
         let heard = speech(2);
         let out = run(&heard, &vec![0.0; heard.len()], 250);
-        assert_eq!(out, heard[..out.len()]);
-        assert!(heard.len() - out.len() < FRAME);
+        assert_eq!(out.subtracted, out.suppressed);
+        assert_eq!(out.subtracted[BLOCK..], heard[..out.subtracted.len() - BLOCK]);
+        assert!(heard.len() - out.subtracted.len() < BLOCK);
         assert!(!EchoCanceller::new().awake());
     }
 
     #[test]
     fn it_falls_asleep_a_second_after_the_last_sound() {
         let mut canceller = EchoCanceller::new();
-        let mut out = Vec::new();
-        canceller.push(&[0.0; FRAME], &[0.1; FRAME], &mut out);
+        let mut out = Cleaned::default();
+        canceller.push(&[0.0; BLOCK], &[0.1; BLOCK], &mut out);
         assert!(canceller.awake());
         for _ in 1..AWAKE {
-            canceller.push(&[0.0; FRAME], &[], &mut out);
+            canceller.push(&[0.0; BLOCK], &[], &mut out);
         }
         assert!(!canceller.awake());
-        assert_eq!(out.len(), AWAKE * FRAME);
+        assert_eq!((out.subtracted.len(), out.suppressed.len()), (AWAKE * BLOCK, AWAKE * BLOCK));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::ListenConfig;
-use super::echo::{EchoCanceller, Likeness};
+use super::echo::{Cleaned, EchoCanceller, Likeness};
 use super::segment::{self, Frame, SegmentEvent, Segmenter};
 use super::vad::{FRAME, Vad};
 use super::wake::{Spot, WakeConfig};
@@ -138,9 +138,9 @@ pub struct Listener {
     /// Position of the first sample kept.
     sound_from: usize,
     frames: VecDeque<Frame>,
-    unfinished: Vec<f32>,
-    /// What was heard before the canceller, for the frame under way.
+    /// What waits to become a frame: as it was heard (its power), and without the echo.
     raw_power: VecDeque<f32>,
+    waiting: Cleaned,
     /// No utterance begins earlier: the last one's end, the wake word's.
     free_from: usize,
     woken_at: Option<usize>,
@@ -199,8 +199,8 @@ impl Listener {
             sound: VecDeque::with_capacity(KEPT + FRAME),
             sound_from: 0,
             frames: VecDeque::with_capacity(KEPT / FRAME + 1),
-            unfinished: Vec::with_capacity(FRAME),
             raw_power: VecDeque::new(),
+            waiting: Cleaned::default(),
             free_from: 0,
             woken_at: None,
             to_arm: None,
@@ -221,24 +221,20 @@ impl Listener {
         }
         let heard: Vec<f32> = heard.iter().map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }).collect();
         self.raw_power.extend(heard.iter().map(|v| v * v));
-        let mut clean = Vec::with_capacity(heard.len() + FRAME);
-        self.echo.push(&heard, rendered, &mut clean);
+        self.echo.push(&heard, rendered, &mut self.waiting);
         self.likeness.rendered(rendered);
         if rendered.iter().any(|v| v.abs() > 1e-3) {
-            self.rendered_until = self.now + self.unfinished.len() + clean.len();
+            self.rendered_until = self.now + self.waiting.suppressed.len();
         }
-        let mut rest = clean.as_slice();
-        while !rest.is_empty() {
-            let (head, tail) = rest.split_at(rest.len().min(FRAME - self.unfinished.len()));
-            self.unfinished.extend_from_slice(head);
-            rest = tail;
-            if self.unfinished.len() == FRAME {
-                let samples = std::mem::take(&mut self.unfinished);
-                self.frame(&samples, &mut events)?;
-                self.unfinished = samples;
-                self.unfinished.clear();
-            }
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let whole = waiting.suppressed.len() / FRAME * FRAME;
+        for at in (0..whole).step_by(FRAME) {
+            let frame = at..at + FRAME;
+            self.frame(&waiting.subtracted[frame.clone()], &waiting.suppressed[frame], &mut events)?;
         }
+        waiting.subtracted.drain(..whole);
+        waiting.suppressed.drain(..whole);
+        self.waiting = waiting;
         Ok(events)
     }
 
@@ -285,7 +281,7 @@ impl Listener {
         (self.armed, self.to_arm) = (None, None);
         self.woken_at = None;
         self.vad.reset();
-        self.unfinished.clear();
+        self.waiting.clear();
         self.raw_power.clear();
         // What was heard before is not part of what comes after.
         self.sound.clear();
@@ -297,18 +293,23 @@ impl Listener {
         }
     }
 
-    /// Takes a whole frame of clean sound.
-    fn frame(&mut self, samples: &[f32], events: &mut Vec<ListenEvent>) -> Result<(), OnnxError> {
-        let frame = self.look(samples);
+    /// Takes a whole frame: the echo subtracted, for the model, and suppressed, for the rest.
+    fn frame(
+        &mut self,
+        subtracted: &[f32],
+        suppressed: &[f32],
+        events: &mut Vec<ListenEvent>,
+    ) -> Result<(), OnnxError> {
+        let frame = self.look(suppressed);
         self.now += FRAME;
-        self.sound.extend(samples);
+        self.sound.extend(subtracted);
         self.frames.push_back(frame);
         if self.frames.len() > KEPT / FRAME {
             self.frames.pop_front();
         }
-        self.measure(samples, events);
+        self.measure(subtracted, events);
         if let Some(spotter) = &mut self.spotter
-            && let Some(woken) = spotter.push(samples, frame.probability >= VOICE)?
+            && let Some(woken) = spotter.push(suppressed, frame.probability >= VOICE)?
         {
             self.woken(woken.word, woken.score, events);
         }
@@ -495,8 +496,8 @@ impl Listener {
                     let now = self.now;
                     self.tell(speech, now, events);
                     // The frame under way belongs to it too.
-                    if !self.unfinished.is_empty() {
-                        events.push(ListenEvent::Audio(self.unfinished.clone()));
+                    if !self.waiting.subtracted.is_empty() {
+                        events.push(ListenEvent::Audio(self.waiting.subtracted.clone()));
                     }
                 }
                 EndReason::Released
