@@ -83,7 +83,7 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
             }
             speaks(&mut findings, &config);
             if wakes {
-                let words = WakeWords::load(&config.wake.dir, &config.wake.words);
+                let words = WakeWords::load(&config.wake.dir, &config.wake.words, config.wake.stop().as_ref());
                 findings.look("wake words", words, |_| "graphs fit".to_owned());
             }
         }

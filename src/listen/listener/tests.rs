@@ -33,12 +33,17 @@ fn sentence(name: &str) -> Vec<f32> {
 struct At(usize);
 
 impl Spot for At {
-    fn push(&mut self, samples: &[f32], _: bool) -> Result<Option<Woken>, OnnxError> {
-        let (before, after) = (self.0, self.0.saturating_sub(samples.len()));
+    fn push(&mut self, sound: Sound<'_>, _: bool) -> Result<Option<Woken>, OnnxError> {
+        assert_eq!(sound.processed.len(), sound.raw.len());
+        let (before, after) = (self.0, self.0.saturating_sub(sound.raw.len()));
         self.0 = after;
-        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9 }))
+        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9, stop: false }))
     }
-    fn replying(&mut self, _: Option<&str>) {}
+    fn rendered(&mut self, _: &[f32]) -> Result<(), OnnxError> {
+        Ok(())
+    }
+    fn replying(&mut self, _: bool) {}
+    fn ringing(&mut self, _: bool) {}
     fn set_thresholds(&mut self, _: &[WakeConfig]) {}
     fn reset(&mut self) {}
 }
@@ -83,6 +88,7 @@ fn short(events: &[(usize, ListenEvent)]) -> String {
         ListenEvent::Pause => "P",
         ListenEvent::Resumed => "R",
         ListenEvent::BargeIn => "B",
+        ListenEvent::Stop { .. } => "!",
         ListenEvent::End(EndReason::Silence) => ".silence",
         ListenEvent::End(EndReason::Cap) => ".cap",
         ListenEvent::End(EndReason::Released) => ".released",
