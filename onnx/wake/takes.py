@@ -8,7 +8,7 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime as ort
 import soundfile
-from scipy.signal import lfilter, resample_poly
+from scipy.signal import fftconvolve, lfilter, resample_poly
 
 HERE = Path(__file__).resolve().parent
 RATE, CHUNK, CONTEXT = 16000, 1280, 480  # samples; a chunk of 80 ms gives 8 rows of mel with 480 samples before it
@@ -82,7 +82,9 @@ def spoken(x):
     """Where a clip's word begins and ends: what stands out of its own noise."""
     n = len(x) // 160
     level = 20 * np.log10(np.sqrt((x[: n * 160].reshape(n, 160) ** 2).mean(1)) + 1e-6)
-    loud = np.flatnonzero(level > max(level.max() - 25, np.percentile(level, 10) + 0.35 * np.ptp(level)))
+    # Of a synthesised clip there may be no noise, only speech.
+    floor = min(np.percentile(level, 10) + 0.35 * np.ptp(level), level.max() - 15)
+    loud = np.flatnonzero(level >= max(level.max() - 25, floor))
     return loud[0] * 160, (loud[-1] + 1) * 160
 
 
@@ -134,7 +136,7 @@ def coloured(x, rng):
         tail = rng.standard_normal(int(rng.uniform(0.05, 0.25) * RATE))
         decay = np.exp(-6.9 * np.arange(len(tail)) / len(tail))
         room = np.concatenate([[1.0], np.zeros(int(rng.uniform(0.002, 0.012) * RATE)), tail * decay * rng.uniform(0.01, 0.06)])
-        x = np.convolve(x, room)[: len(x)]
+        x = fftconvolve(x, room)[: len(x)]
     if rng.random() < 0.5:
         x = lfilter([1, rng.uniform(-0.6, 0.6)], [1], x)
     if rng.random() < 0.3:

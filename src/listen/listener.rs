@@ -231,7 +231,8 @@ impl Listener {
             return Ok(events);
         }
         let heard: Vec<f32> = heard.iter().map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }).collect();
-        let (mut clean, mut processed) = (Vec::with_capacity(heard.len() + FRAME), Vec::with_capacity(heard.len() + FRAME));
+        let (mut clean, mut processed) =
+            (Vec::with_capacity(heard.len() + FRAME), Vec::with_capacity(heard.len() + FRAME));
         self.echo.push(&heard, rendered, &mut clean);
         self.processor.push(&clean, &mut processed);
         self.raw.extend(heard);

@@ -133,7 +133,8 @@ mod tests {
     fn noise_gets_quieter_by_its_level() {
         let noise: Vec<f32> = white(N).iter().map(|v| v * 0.02).collect();
         let mut last = level_db(&noise[N / 2..]) + 1.0;
-        for level in [NoiseSuppression::Off, NoiseSuppression::Low, NoiseSuppression::Moderate, NoiseSuppression::High] {
+        for level in [NoiseSuppression::Off, NoiseSuppression::Low, NoiseSuppression::Moderate, NoiseSuppression::High]
+        {
             let out = processed(&noise, &config(level, false));
             assert_eq!(out.len(), N);
             let left = level_db(&out[N / 2..]);
@@ -145,7 +146,8 @@ mod tests {
 
     #[test]
     fn quiet_speech_gets_louder() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/starter/samples/light-over-the-stove.flac");
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/starter/samples/light-over-the-stove.flac");
         let clip = crate::audio::wav::read_at(&path, 16_000).expect("the sample is in the repository").samples;
         let quiet: Vec<f32> = clip.iter().cycle().take(N).map(|v| v * 0.05).collect();
         let out = processed(&quiet, &config(NoiseSuppression::Off, true));
