@@ -211,6 +211,23 @@ fn a_stream_that_the_server_moves_elsewhere_returns_to_its_device() {
 }
 
 #[test]
+fn a_stream_that_follows_a_new_default_returns_to_its_device() {
+    with_server("a_stream_that_follows_a_new_default_returns_to_its_device", |dir| {
+        let server = Server::start(dir, &[SPEAKER, MIC]);
+        server.pactl(&["set-default-source", "mic.monitor"]).expect("it is there");
+        let mut microphone = open(Some("mic.monitor"));
+        wait_for(&mut microphone, true, Duration::from_secs(8));
+        server.pactl(&["set-default-source", "spk.monitor"]).expect("it is there");
+        let noticed = wait_for(&mut microphone, false, Duration::from_secs(4));
+        let resumed = wait_for(&mut microphone, true, Duration::from_secs(8));
+        println!("noticed after {noticed:?}, resumed after {resumed:?}");
+        hear(&mut microphone, Duration::from_secs(2));
+        let like = heard_speech(&server, "mic", &mut microphone);
+        assert!(like > 0.95, "{like}");
+    });
+}
+
+#[test]
 fn a_server_that_dies_hangs_or_is_not_there_at_first_is_waited_for() {
     with_server("a_server_that_dies_hangs_or_is_not_there_at_first_is_waited_for", |dir| {
         let mut microphone = open(Some("mic.monitor"));

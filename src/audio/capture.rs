@@ -16,7 +16,7 @@ use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use super::MODEL_RATE_HZ;
-use super::device::{self, Direction, Host};
+use super::device::{self, Chosen, Direction, Host};
 use super::resample::Resampler;
 
 /// Sound between two callbacks.
@@ -292,7 +292,7 @@ struct Running {
     _pacemaker: Option<cpal::Stream>,
     failure: Receiver<String>,
     counts: Arc<Counts>,
-    id: String,
+    chosen: Chosen,
 }
 
 impl Keeper {
@@ -352,12 +352,13 @@ impl Keeper {
             .host
             .find(self.wanted.as_deref(), Direction::Input)
             .map_err(|error| format!("there is no such input; present: {}", error.present))?;
+        let chosen = self.host.chosen(&device, Direction::Input);
         // Opening may hang for ever when the device goes away in the middle of it; then it is left behind.
         let (sender, opened) = sync_channel(1);
         let hanging = self.hanging.clone();
         hanging.fetch_add(1, Ordering::AcqRel);
         let opener = move || {
-            let result = open(&device);
+            let result = open(&device, chosen);
             hanging.fetch_sub(1, Ordering::AcqRel);
             // Nobody waits any more: the stream is closed here.
             let _ = sender.send(result);
@@ -395,7 +396,7 @@ impl Keeper {
             }
             if asked.elapsed() > ASK {
                 asked = Instant::now();
-                if self.host.is_current(self.wanted.as_deref(), &running.id, Direction::Input) == Some(false) {
+                if self.host.is_current(self.wanted.as_deref(), &running.chosen, Direction::Input) == Some(false) {
                     return "it has been removed, or another input has become the default".into();
                 }
             }
@@ -428,11 +429,10 @@ fn pacemaker(device: &cpal::Device, config: &cpal::SupportedStreamConfig) -> Opt
 }
 
 /// Opens a device at its own configuration and starts it. May hang.
-fn open(device: &cpal::Device) -> Result<(Running, Outlet), String> {
+fn open(device: &cpal::Device, chosen: Chosen) -> Result<(Running, Outlet), String> {
     let config = device::configuration(device, Direction::Input).ok_or("it offers no usable configuration")?;
     let (rate_hz, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
-    let id = device::id(device);
-    let pacemaker = if id.starts_with("pulseaudio:") { pacemaker(device, &config) } else { None };
+    let pacemaker = if device::id(device).starts_with(device::PULSE) { pacemaker(device, &config) } else { None };
     let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
     let sizes =
         if pacemaker.is_some() { [cpal::BufferSize::Default, fixed] } else { [fixed, cpal::BufferSize::Default] };
@@ -460,7 +460,7 @@ fn open(device: &cpal::Device) -> Result<(Running, Outlet), String> {
         match started {
             Ok(stream) => {
                 let counts = outlet.counts.clone();
-                return Ok((Running { _stream: stream, _pacemaker: pacemaker, failure, counts, id }, outlet));
+                return Ok((Running { _stream: stream, _pacemaker: pacemaker, failure, counts, chosen }, outlet));
             }
             Err(error) => failed = error.to_string(),
         }

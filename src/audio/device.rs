@@ -19,6 +19,8 @@ const RATES_HZ: [u32; 4] = [48_000, 16_000, 44_100, 32_000];
 const SANE_RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
 /// Channels that are believed: PulseAudio's own limit.
 const SANE_CHANNELS: std::ops::RangeInclusive<u16> = 1..=32;
+/// What identifiers of PulseAudio's devices begin with.
+pub(super) const PULSE: &str = "pulseaudio:";
 /// Sample formats, best first.
 const FORMATS: [SampleFormat; 6] =
     [SampleFormat::F32, SampleFormat::I16, SampleFormat::I32, SampleFormat::I24, SampleFormat::U16, SampleFormat::U8];
@@ -68,6 +70,14 @@ pub(super) struct Host {
     connected: Option<cpal::Host>,
 }
 
+/// A device that was opened, and the default at that time: when the default changes, PulseAudio moves streams there that
+/// were opened on the old one, even those that asked for it by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    id: String,
+    default: Option<String>,
+}
+
 /// Why there is no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NotFound {
@@ -91,10 +101,17 @@ impl Host {
         })
     }
 
-    /// Whether the device that is open as `open` is still the one that `wanted` means. None when nobody can say.
-    pub fn is_current(&mut self, wanted: Option<&str>, open: &str, direction: Direction) -> Option<bool> {
+    /// What is remembered of a device before it is opened.
+    pub fn chosen(&mut self, device: &Device, direction: Direction) -> Chosen {
+        let id = id(device);
+        let default = if id.starts_with(PULSE) { self.default_id(direction) } else { None };
+        Chosen { id, default }
+    }
+
+    /// Whether the device that is open is still the one that `wanted` means, and the stream there. None when nobody can say.
+    pub fn is_current(&mut self, wanted: Option<&str>, open: &Chosen, direction: Direction) -> Option<bool> {
         let server = self.host().is_some_and(|host| host.id() == HostId::PulseAudio);
-        if !open.starts_with("pulseaudio:") {
+        if !open.id.starts_with(PULSE) {
             // Listing ALSA's devices opens them. A stream there ends when there is a server, which wants the card.
             return Some(!server);
         }
@@ -102,13 +119,22 @@ impl Host {
         if devices.is_empty() {
             return self.connected.is_some().then_some(false);
         }
-        let there = devices.iter().any(|device| id(device) == open);
-        let still = wanted.is_some() || self.default_device(direction).is_none_or(|device| id(&device) == open);
+        let there = devices.iter().any(|device| id(device) == open.id);
+        let default = self.default_id(direction);
+        let still = match wanted {
+            None => default.is_none_or(|default| default == open.id),
+            // The server may have taken the stream along to the new default.
+            Some(_) => default.is_none() || open.default.is_none() || default == open.default,
+        };
         Some(there && still)
     }
 
+    fn default_id(&mut self, direction: Direction) -> Option<String> {
+        self.default_device(direction).map(|device| id(&device))
+    }
+
     fn list(&mut self, direction: Direction) -> Vec<DeviceInfo> {
-        let default = self.default_device(direction).map(|device| id(&device));
+        let default = self.default_id(direction);
         let info = |device: &Device| {
             let (id, config) = (id(device), configuration(device, direction));
             DeviceInfo {

@@ -17,7 +17,7 @@ use rodio::cpal::{self, ErrorKind};
 use rodio::{ChannelCount, DeviceSinkBuilder, DeviceSinkError, MixerDeviceSink, SampleRate, Source};
 use thiserror::Error;
 
-use super::device::{self, Direction, Host};
+use super::device::{self, Chosen, Direction, Host};
 use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
 
@@ -121,7 +121,7 @@ struct Open {
     sink: Option<MixerDeviceSink>,
     rate_hz: u32,
     device: String,
-    id: String,
+    chosen: Chosen,
     ring: HeapProd<f32>,
     shared: Arc<Shared>,
     /// Samples put into the ring so far.
@@ -178,7 +178,7 @@ impl Speaker {
         let wanted = self.wanted.clone();
         let no_device = |present: String| PlayError::NoDevice { wanted: wanted.clone(), present };
         let device = self.host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
-        let (device_name, id) = (device.to_string(), device::id(&device));
+        let (device_name, chosen) = (device.to_string(), self.host.chosen(&device, Direction::Output));
         let unavailable = |error: DeviceSinkError| match is_absent(&error) {
             true => no_device("none that answers".into()),
             false => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
@@ -226,7 +226,7 @@ impl Speaker {
             "output opened"
         );
         let sink = Some(sink);
-        Ok(Open { sink, rate_hz: rate.get(), device: device_name, id, ring, shared, put: 0, asked: Instant::now() })
+        Ok(Open { sink, rate_hz: rate.get(), device: device_name, chosen, ring, shared, put: 0, asked: Instant::now() })
     }
 }
 
@@ -254,7 +254,7 @@ impl Play for Speaker {
             let mut current = Some(true);
             if !failed && open.asked.elapsed() > ASK {
                 open.asked = Instant::now();
-                current = self.host.is_current(self.wanted.as_deref(), &open.id, Direction::Output);
+                current = self.host.is_current(self.wanted.as_deref(), &open.chosen, Direction::Output);
             }
             if !failed && current != Some(false) {
                 return Ok(());
