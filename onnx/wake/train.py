@@ -111,7 +111,7 @@ def test_takes(name, args):
         for i in range(60):
             x = takes.noise(["pink", "white"][i % 2], draw, rng, 10 * RATE)
             yield "talk", x * 10 ** (rng.uniform(-40, -3) / 20) / np.abs(x).max(), 0, 0
-    elif what == "babble":
+    elif what == "crowd":
         for i in range(60):
             x = takes.noise(["babble", "two"][i % 2], draw, rng, 60 * RATE)
             yield "talk", x * 10 ** (rng.uniform(-25, -3) / 20) / np.abs(x).max(), 0, 0
@@ -128,7 +128,7 @@ def sets(args):
     train += [f"run:{n}" for n in runs(args.work, False)]
     test = [f"{c}:{w}" for w in args.words for c in CONDITIONS]
     test += [f"other word:{w}" for w in args.words + NEAR if people(args.speech, w, True)]
-    test += [f"folder:{f}" for f in [args.speech / "coffee", *args.talk]] + ["noise:", "babble:"]
+    test += [f"folder:{f}" for f in [args.speech / "coffee", *args.talk]] + ["noise:", "crowd:"]
     return train, test + [f"run:{n}" for n in runs(args.work, True) if n.startswith("talk-")]
 
 

@@ -194,7 +194,8 @@ impl WakeWords {
         let guarded = self.guarded > 0;
         let needs = |head: &Head| if guarded && !head.stop { (1.0 + head.threshold) / 2.0 } else { head.threshold };
         for (i, head) in self.heads.iter().enumerate().filter(|(i, _)| self.score(*i) >= 0.5) {
-            let (word, score, needs, in_reply) = (head.word.as_str(), self.score(i), needs(head), head.said_by_reply > 0);
+            let (word, score, needs, in_reply) =
+                (head.word.as_str(), self.score(i), needs(head), head.said_by_reply > 0);
             tracing::debug!(word, score, needs, in_reply, "sounds like a wake word");
         }
         let said = self.heads.iter().enumerate().map(|(i, head)| (i, self.score(i), head));
