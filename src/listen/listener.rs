@@ -156,7 +156,7 @@ pub struct Listener {
     /// Told to wait for an utterance while the wake word may still be dying away.
     to_arm: Option<ToArm>,
     /// End of the last sound that was rendered.
-    rendered_until: usize,
+    rendered_until: Option<usize>,
     armed: Option<Armed>,
     /// Looks for speech while a reply plays; none once it was found.
     barge_in: Option<Segmenter>,
@@ -215,7 +215,7 @@ impl Listener {
             free_from: 0,
             woken_at: None,
             to_arm: None,
-            rendered_until: 0,
+            rendered_until: None,
             armed: None,
             barge_in: None,
         }
@@ -243,7 +243,7 @@ impl Listener {
             spotter.rendered(rendered)?;
         }
         if rendered.iter().any(|v| v.abs() > 1e-3) {
-            self.rendered_until = self.now + self.clean.len();
+            self.rendered_until = Some(self.now + self.clean.len());
         }
         while self.processed.len() >= FRAME {
             let [raw, clean, processed] = [&mut self.raw, &mut self.clean, &mut self.processed]
@@ -534,7 +534,10 @@ impl Listener {
 
     /// Where an utterance begins, so that no sound of ours is in what precedes the speech.
     fn after_earcon(&self, from: usize, onset: usize) -> usize {
-        if onset < self.rendered_until { from } else { from.max((self.rendered_until + ECHO_TAIL).min(onset)) }
+        match self.rendered_until {
+            Some(until) if onset >= until => from.max((until + ECHO_TAIL).min(onset)),
+            _ => from,
+        }
     }
 
     fn tell(&self, speech: &mut Speech, to: usize, events: &mut Vec<ListenEvent>) {
