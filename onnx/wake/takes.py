@@ -145,8 +145,8 @@ def coloured(x, rng):
     return x.astype(np.float32)
 
 
-def positive(x, pool, rng, plain):
-    """A training take of a clip of the word: (samples, word begins, word ends)."""
+def positive(x, pool, rng, plain=False, crowd=False):
+    """A training take of a clip of the word, as it is, varied, or in babble: (samples, word begins, word ends)."""
     y = x if plain else varied(x, rng)
     a, b = spoken(y)
     a, b = max(0, a - 800), min(len(y), b + 400)
@@ -169,7 +169,9 @@ def positive(x, pool, rng, plain):
         whole = coloured(whole, rng)
     # The floor of a room: never digital silence for long.
     whole = mixed(whole, (lead, lead + len(y)), pink(rng, len(whole)), rng.uniform(30, 50))
-    if not plain and rng.random() < 0.75:
+    if crowd:
+        whole = mixed(whole, (lead, lead + len(y)), noise("babble", pool, rng, len(whole)), rng.uniform(6, 14))
+    elif not plain and rng.random() < 0.75:
         kind = str(rng.choice(["pink", "white", "babble", "babble", "babble", "two", "voice"]))
         low = 5 if kind in ("pink", "white", "babble") else 8
         whole = mixed(whole, (lead, lead + len(y)), noise(kind, pool, rng, len(whole)), rng.uniform(low, 25))

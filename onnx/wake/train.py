@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+import speak
 import takes
 from takes import CHUNK, HERE, RATE, WINDOW, Spoken, read
 
@@ -37,8 +38,8 @@ def people(speech, word, held):
 @functools.cache
 def runs(work, held):
     """Runs of speak.py by name."""
-    found = [Spoken(p) for p in sorted((work / "sound").glob("*.jsonl"))]
-    return {run.name: run for run in found if run.name.endswith("-held") == held and len(run)}
+    found = [Spoken(p) for p in sorted((work / "sound").glob("*.jsonl")) if p.stat().st_size]
+    return {run.name: run for run in found if run.name.endswith("-held") == held}
 
 
 def pool(work, speech, held):
@@ -67,6 +68,14 @@ def train_takes(name, args):
         for x in people(args.speech, rest, False):
             for k in range(args.each if rest not in NEAR else 3):
                 yield rest.replace("_", " "), *takes.positive(x, draw, rng, k == 0)
+    elif what == "in babble":
+        for x in people(args.speech, rest, False):
+            for _ in range(4):
+                yield rest.replace("_", " "), *takes.positive(x, draw, rng, crowd=True)
+    elif what == "crowd":
+        for i in range(500):
+            x = takes.noise(["babble", "two"][i % 2], draw, rng, 10 * RATE)
+            yield "talk", x * 10 ** (rng.uniform(-25, -3) / 20) / np.abs(x).max(), 0, 0
     elif what == "halves":
         for x in people(args.speech, rest, False):
             for _ in range(3):
@@ -105,7 +114,11 @@ def test_takes(name, args):
         for x in people(args.speech, rest, True):
             yield rest.replace("_", " "), takes.quiet_lead(x, rng), 0, 0
     elif what == "folder":
+        said = Path(rest) / "voices.json"  # what each clip says, where that is known
+        said = json.loads(said.read_text()) if said.exists() else {}
         for p in sorted(Path(rest).rglob("*.flac")):
+            if speak.forbidden(args.words).search(said.get(p.name, {}).get("text", "")):
+                continue
             yield "talk", takes.quiet_lead(read(p), rng, 1.0), 0, 0
     elif what == "noise":
         for i in range(60):
@@ -124,7 +137,8 @@ def test_takes(name, args):
 def sets(args):
     """Names of the sets to train on and to measure with."""
     train = [f"people:{w}" for w in args.words + NEAR if people(args.speech, w, False)]
-    train += [f"halves:{w}" for w in args.words if people(args.speech, w, False)] + ["noise:"]
+    train += [f"{kind}:{w}" for w in args.words if people(args.speech, w, False) for kind in ("in babble", "halves")]
+    train += ["noise:", "crowd:"]
     train += [f"run:{n}" for n in runs(args.work, False)]
     test = [f"{c}:{w}" for w in args.words for c in CONDITIONS]
     test += [f"other word:{w}" for w in args.words + NEAR if people(args.speech, w, True)]
@@ -169,8 +183,8 @@ def windows(word, train):
         if kind != word:
             negative.append(rows)
         else:
-            hit = rows[(end - 0.05 * RATE <= last) & (last <= end + 0.40 * RATE)]
-            (human if origin.startswith("people") else positive).append(hit)
+            hit = rows[(end - 0.02 * RATE <= last) & (last <= end + 0.40 * RATE)]
+            (human if origin.startswith(("people", "in babble")) else positive).append(hit)
             negative.append(rows[last < begin + 0.45 * (end - begin)])
         at += len(e) + WINDOW - 1
     join = lambda x: np.concatenate(x) if x else np.zeros(0, int)
@@ -189,9 +203,9 @@ def fit(word, train, steps, seed=0):
     print(word, len(e), "rows,", len(positive), "positive spoken,", len(human), "by people,", len(negative), "negative", flush=True)
     mean, scale = e.mean(0), e.std(0) + 1e-3
     e = torch.from_numpy((e - mean) / scale)
-    net = nn.Sequential(nn.Conv1d(96, 32, 3), nn.ReLU(), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2),
+    net = nn.Sequential(nn.Conv1d(96, 32, 3), nn.ReLU(), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3),
                         nn.Linear(32 * 12, 32), nn.ReLU(), nn.Linear(32, 1))
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     span = np.arange(WINDOW)
     view = lambda starts: e[torch.from_numpy(starts[:, None] + span)].transpose(1, 2)
@@ -209,7 +223,7 @@ def fit(word, train, steps, seed=0):
         ones = sum(map(len, batch))
         batch += [rng.choice(negative, 96), rng.choice(hard, 160)]
         x = view(np.concatenate(batch))
-        x = x + torch.randn_like(x) * 0.15
+        x = x + torch.randn_like(x) * 0.25
         y = torch.zeros(len(x))
         y[:ones] = 1
         loss = nn.functional.binary_cross_entropy_with_logits(net(x)[:, 0], y)
