@@ -22,6 +22,7 @@ use crate::home::mqtt::Mqtt;
 use crate::home::resolve::room_named;
 use crate::home::simulated::Simulated;
 use crate::home::{self, HomeError, Registry, command, own, schema, timers, webhook};
+use crate::listen::process::{self, ModelHears};
 use crate::listen::segment::EndReason;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
@@ -56,8 +57,10 @@ impl Question {
         Ok(Self::from_samples(wav::read_at(file, MODEL_RATE_HZ)?.samples, config))
     }
 
-    fn from_samples(samples: Vec<f32>, config: &Config) -> Self {
-        let parts = listen::segments(&samples, &config.listen);
+    fn from_samples(raw: Vec<f32>, config: &Config) -> Self {
+        let processed = process::processed(&raw, &config.listen);
+        let parts = listen::segments(&processed, &config.listen);
+        let samples = if config.listen.model_hears == ModelHears::Raw { raw } else { processed };
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Self::Silence };
         let start = first.range.start;
         let end = last.range.end.min(start + config.listen.max_ms as usize * (MODEL_RATE_HZ as usize / 1000));

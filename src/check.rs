@@ -83,7 +83,7 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
             }
             speaks(&mut findings, &config);
             if wakes {
-                let words = WakeWords::load(&config.wake.dir, &config.wake.words);
+                let words = WakeWords::load(&config.wake.dir, &config.wake.words, config.wake.stop().as_ref());
                 findings.look("wake words", words, |_| "graphs fit".to_owned());
             }
         }
@@ -133,14 +133,15 @@ fn voice_files(findings: &mut Findings, config: &Config) {
     }
 }
 
-/// The graphs of the wake words, if there is to be any. True when there is, and all files are there.
+/// The graphs of wake words and stop word, if there is to be any. True when there is, and all files are there.
 fn wake_files(findings: &mut Findings, config: &Config) -> bool {
-    let words: Vec<&str> = config.wake.words.iter().map(|word| word.word.as_str()).collect();
+    let words: Vec<String> = config.wake.all().into_iter().map(|word| word.word).collect();
     if words.is_empty() {
         return false;
     }
-    let shared = ["melspectrogram", "embedding_model"];
-    let missing = shared.iter().chain(&words).map(|name| config.wake.dir.join(format!("{name}.onnx")));
+    let shared = ["melspectrogram", "embedding_model"].map(str::to_owned);
+    let file = |name: &String| config.wake.dir.join(format!("{}.onnx", name.replace(' ', "_")));
+    let missing = shared.iter().chain(&words).map(file);
     let missing: Vec<_> = missing.filter(|path| !path.is_file()).collect();
     for path in &missing {
         let message = format!("{}: there is no such file", path.display());

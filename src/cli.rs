@@ -83,6 +83,9 @@ enum Verb {
     Eval {
         /// Folder with labels.json and the recordings it names
         dir: PathBuf,
+        /// Let the model hear the recordings with noise suppression and gain control
+        #[arg(long)]
+        processed: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -298,7 +301,13 @@ impl Args {
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { json } => bench::run(&config?.checked()?, json),
-            Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
+            Verb::Eval { dir, processed, json } => {
+                let mut config = config?.checked()?;
+                if processed {
+                    config.listen = config.listen.all_processed();
+                }
+                evaluate(&config, &dir, json)
+            }
             // Devices are tried before there is a configuration; wake words are part of one.
             Verb::Devices { json, meter, wake, record, input, output } => {
                 let wake = wake.map(|seconds| {

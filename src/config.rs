@@ -126,12 +126,29 @@ pub struct WakeWordsConfig {
     pub dir: PathBuf,
     /// The words; with none only push-to-talk wakes it.
     pub words: Vec<WakeConfig>,
+    /// The word that ends a reply or what rings; with an empty one none does.
+    pub stop_word: String,
+    /// The score that counts as the stop word, in [0, 1].
+    pub stop_threshold: f32,
 }
 
 impl Default for WakeWordsConfig {
     fn default() -> Self {
         let computer = WakeConfig { word: "computer".into(), threshold: 0.9 };
-        Self { dir: PathBuf::from("onnx/wake"), words: vec![computer] }
+        Self { dir: PathBuf::from("onnx/wake"), words: vec![computer], stop_word: "stop".into(), stop_threshold: 0.9 }
+    }
+}
+
+impl WakeWordsConfig {
+    /// The stop word, if there is one.
+    pub fn stop(&self) -> Option<WakeConfig> {
+        let (word, threshold) = (self.stop_word.clone(), self.stop_threshold);
+        (!word.is_empty()).then_some(WakeConfig { word, threshold })
+    }
+
+    /// Wake words, and the stop word if there is one.
+    pub fn all(&self) -> Vec<WakeConfig> {
+        self.words.iter().cloned().chain(self.stop()).collect()
     }
 }
 
@@ -268,18 +285,21 @@ impl Config {
     pub fn problems(&self) -> Vec<ConfigError> {
         let (model, listen, speech, turn) = (&self.model, &self.listen, &self.speech, &self.turn);
         let timers = &self.timers;
-        let wild = self.wake.words.iter().find(|word| !(0.0..=1.0).contains(&word.threshold));
+        let heads = self.wake.all();
+        let wild = heads.iter().find(|word| !(0.0..=1.0).contains(&word.threshold));
         let wild = wild.map(|word| format!("{} for {}", word.threshold, word.word));
-        let names = self.wake.words.iter().map(|word| word.word.as_str()).collect::<Vec<_>>();
+        let names = heads.iter().map(|word| word.word.as_str()).collect::<Vec<_>>();
         let named = names.iter().all(|name| !name.is_empty() && !name.contains(['/', '.']));
+        let twice = self.wake.words.iter().any(|word| word.word == self.wake.stop_word);
         let risk = &self.risk;
         let margin = model.min_margin;
-        let checks: [(&'static str, String, bool, &'static str); 23] = [
+        let checks: [(&'static str, String, bool, &'static str); 24] = [
             ("model.min_margin", margin.to_string(), (0.0..=100.0).contains(&margin), "0 to 100"),
             ("risk.confirm_s", risk.confirm_s.to_string(), (1..=120).contains(&risk.confirm_s), "1 to 120"),
             ("audit.files", self.audit.files.to_string(), self.audit.files <= 100, "0 to 100"),
             ("wake.words.threshold", wild.clone().unwrap_or_default(), wild.is_none(), "0 to 1"),
             ("wake.words.word", names.join(", "), named, "words"),
+            ("wake.stop_word", self.wake.stop_word.clone(), !twice, "no wake word"),
             ("history.turns", self.history.turns.to_string(), self.history.turns <= 10_000, "0 to 10000"),
             ("turn.wait_ms", turn.wait_ms.to_string(), (500..=30_000).contains(&turn.wait_ms), "500 to 30000"),
             ("turn.follow_up_ms", turn.follow_up_ms.to_string(), turn.follow_up_ms <= 30_000, "0 to 30000"),

@@ -354,6 +354,15 @@ impl Conversation {
                 self.end(State::Idle, out);
                 self.listen(Opened::Interrupted, self.config.wait_ms, out);
             }
+            // Who says it may have been taken for somebody who speaks into the reply.
+            ListenEvent::Stop { .. } => {
+                let interrupted = self.hearing().is_some_and(|turn| turn.opened == Some(Opened::Interrupted));
+                if interrupted || self.state == State::Speaking {
+                    self.end(State::Idle, out);
+                    self.memory.drop_question();
+                    self.next(out);
+                }
+            }
             // Who went on speaking needs no sound, and who interrupts knows why.
             ListenEvent::Waiting => {
                 let asks = |turn: &mut Turn| !matches!(turn.opened, Some(Opened::Interrupted | Opened::Again));

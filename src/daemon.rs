@@ -110,6 +110,8 @@ struct Daemon {
     key_down_at: Option<Instant>,
     /// Somebody has called since something began to ring.
     answering: bool,
+    /// Something rings, as the ears were told.
+    rings: bool,
     /// The last time that anything was said to the model.
     last_turn: Instant,
     /// Calls that are to be started.
@@ -151,6 +153,7 @@ impl Daemon {
             asked: None,
             key_down_at: None,
             answering: false,
+            rings: false,
             last_turn: Instant::now(),
             to_call: Vec::new(),
         };
@@ -277,6 +280,11 @@ impl Daemon {
                 self.turns.because(format!("{word} ({score:.2})"));
             }
             ListenEvent::BargeIn => self.turns.because("speech into a reply".into()),
+            ListenEvent::Stop { score } => {
+                self.publisher.event("stop", &json!({"score": score}));
+                self.answering = true;
+                self.answered();
+            }
             ListenEvent::Audio(samples) => self.turns.sound(self.conversation.turn(), samples),
             ListenEvent::End(reason) => {
                 self.turns.endpoint(self.conversation.turn(), *reason, self.config.listen.silence_ms);
@@ -503,6 +511,15 @@ impl Daemon {
             self.answering = false;
             self.input(Input::Announce(timer.rings()));
         }
+        self.tell_ringing();
+    }
+
+    /// The stop word is listened for while something rings.
+    fn tell_ringing(&mut self) {
+        let rings = !self.timers.ringing().is_empty();
+        if rings != std::mem::replace(&mut self.rings, rings) {
+            self.ears(ListenCommand::Ringing(rings));
+        }
     }
 
     /// What rings goes on ringing between turns, until somebody answers.
@@ -535,6 +552,7 @@ impl Daemon {
         }
         if self.is_ready() {
             self.ring_on();
+            self.tell_ringing();
         }
         let memory = Duration::from_secs(self.config.turn.memory_s.into());
         if self.conversation.turn().is_none() && self.last_turn.elapsed() > memory {
@@ -563,7 +581,7 @@ impl Daemon {
 
     fn adopt(&mut self, new: Config) -> Vec<&'static str> {
         let (old, old_volume) = (&self.config, self.config.speech.volume);
-        let words = |config: &Config| config.wake.words.iter().map(|w| w.word.clone()).collect::<Vec<_>>();
+        let words = |config: &Config| config.wake.all().into_iter().map(|w| w.word).collect::<Vec<_>>();
         let voices = |config: &Config| crate::config::SpeechConfig { volume: 1.0, ..config.speech.clone() };
         let changed = [
             ("runtime", new.runtime != old.runtime),
@@ -577,7 +595,7 @@ impl Daemon {
             ("risk", new.risk != old.risk),
         ];
         let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
-        self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.words.clone()));
+        self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.all()));
         if new.speech.volume != old_volume {
             self.volume = new.speech.volume;
             self.say(Line::Volume(self.volume));

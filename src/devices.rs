@@ -12,7 +12,7 @@ use crate::audio::playback::{Play, Speaker};
 use crate::audio::{Clip, MODEL_RATE_HZ};
 use crate::config::WakeWordsConfig;
 use crate::failure::{CONFIG, Failure, INTERNAL, UNAVAILABLE};
-use crate::listen::wake::{Spot, WakeWords};
+use crate::listen::wake::{Sound, Spot, WakeWords};
 
 /// How often the microphone is read.
 const POLL: Duration = Duration::from_millis(10);
@@ -181,7 +181,7 @@ fn wake_meter(options: &Options, seconds: u32, config: &WakeWordsConfig) -> Resu
     if config.words.is_empty() {
         return Err(Failure::new(CONFIG, "there is no wake word: `wake.words` is empty"));
     }
-    let mut words = WakeWords::load(&config.dir, &config.words)?;
+    let mut words = WakeWords::load(&config.dir, &config.words, None)?;
     let span = MODEL_RATE_HZ as usize * METER_MS / 1_000;
     let (mut waiting, mut screen) = (Vec::new(), Screen::new());
     let mut highest = vec![0.0_f32; config.words.len()];
@@ -189,7 +189,7 @@ fn wake_meter(options: &Options, seconds: u32, config: &WakeWordsConfig) -> Resu
     hear(options, (seconds * MODEL_RATE_HZ) as usize, |block| {
         waiting.extend_from_slice(block);
         while waiting.len() >= span && fault.is_none() {
-            match words.push(&waiting[..span], true) {
+            match words.push(Sound::plain(&waiting[..span]), true) {
                 Ok(Some(woken)) => {
                     screen.next();
                     println!("{} was said ({:.2})", woken.word, woken.score);

@@ -51,6 +51,7 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("ringbuf::", &["audio"]),
         ("piper_rs::", &["speech"]),
         ("earshot::", &["listen"]),
+        ("sonora::", &["listen"]),
         ("clap::", &["cli.rs"]),
         ("tokenizers::", &["model/tokenizer.rs"]),
         ("llguidance::", &["model/grammar.rs", "model/tokenizer.rs"]),

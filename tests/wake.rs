@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hearth::audio::wav;
 use hearth::listen::ListenConfig;
-use hearth::listen::listener::{ListenCommand, ListenEvent, Listener};
-use hearth::listen::wake::{Spot, WakeConfig, WakeWords};
+use hearth::listen::listener::{ListenEvent, Listener};
+use hearth::listen::process::NoiseSuppression;
+use hearth::listen::wake::{Sound, Spot, WakeConfig, WakeWords};
 use hearth::onnx;
 use sha2::{Digest, Sha256};
 
@@ -18,7 +19,7 @@ fn root() -> PathBuf {
 fn words() -> WakeWords {
     onnx::init(&root().join(".local/lib/libonnxruntime.so")).expect("scripts/setup installs ONNX Runtime");
     let config = |word: &&str| WakeConfig { word: (*word).to_owned(), threshold: 0.9 };
-    WakeWords::load(&root().join("onnx/wake"), &WORDS.iter().map(config).collect::<Vec<_>>())
+    WakeWords::load(&root().join("onnx/wake"), &WORDS.iter().map(config).collect::<Vec<_>>(), None)
         .expect("the graphs are in the repository")
 }
 
@@ -72,7 +73,7 @@ fn noise_wakes_nobody() {
         let mut words = words();
         let sound: Vec<f32> = white(20 * 16_000).iter().map(|v| v * gain).collect();
         for samples in sound.chunks(160) {
-            assert_eq!(words.push(samples, true).expect("the graphs run"), None, "at {gain}");
+            assert_eq!(words.push(Sound::plain(samples), true).expect("the graphs run"), None, "at {gain}");
         }
         assert_eq!(words.scores().count(), 2);
     }
@@ -82,7 +83,7 @@ fn noise_wakes_nobody() {
 fn a_word_without_a_head_is_named() {
     onnx::init(&root().join(".local/lib/libonnxruntime.so")).expect("scripts/setup installs ONNX Runtime");
     let config = [WakeConfig { word: "abracadabra".into(), threshold: 0.5 }];
-    let error = WakeWords::load(&root().join("onnx/wake"), &config).err().expect("there is no such head");
+    let error = WakeWords::load(&root().join("onnx/wake"), &[], config.first()).err().expect("there is no such head");
     assert!(error.to_string().contains("abracadabra.onnx"), "{error}");
 }
 
@@ -95,7 +96,7 @@ fn people_wake_it_and_other_words_do_not() {
     }
     let new = || Listener::new(&ListenConfig::default(), Some(Box::new(words())));
     for (word, clips) in WORDS.iter().zip(&all) {
-        let (mut n, mut missed, mut confused, mut said) = (0, Vec::new(), 0, 0);
+        let (mut n, mut missed, mut confused) = (0, Vec::new(), 0);
         for (name, clip) in clips.iter().filter(|(name, _)| held_out(name)) {
             n += 1;
             let heard = woken(&mut new(), &in_a_room(clip));
@@ -103,13 +104,9 @@ fn people_wake_it_and_other_words_do_not() {
             if !heard.iter().any(|heard| heard == word) {
                 missed.push(name);
             }
-            // A reply that says the word itself.
-            let mut listener = new();
-            listener.command(ListenCommand::Speaking(Some(format!("My name is {word}."))));
-            said += usize::from(woken(&mut listener, &in_a_room(clip)).iter().any(|heard| heard == word));
         }
         println!("{word}: {} of {n} missed, {confused} taken for the other word: {missed:?}", missed.len());
-        assert!(missed.len() * 10 <= n && confused * 20 <= n && said == 0, "{word}");
+        assert!(missed.len() * 10 <= n && confused * 20 <= n, "{word}");
     }
     let slow = std::env::var_os("HEARTH_SLOW").is_some();
     let orders = clips("coffee");
@@ -122,6 +119,87 @@ fn people_wake_it_and_other_words_do_not() {
     println!("{false_wakes} false wakes in {:.2} h of orders", seconds / 3600.0);
     // The aim is none, which "jarvis" misses (see onnx/wake/README.md): this only notices when it gets worse.
     assert!(false_wakes <= if slow { 12 } else { 2 });
+}
+
+/// Pink, by three one-pole filters over white noise.
+fn pink(n: usize) -> Vec<f32> {
+    let mut poles = [(0.997, 0.03, 0.0), (0.85, 0.09, 0.0), (0.55, 0.25, 0f32)];
+    let mut filtered = |v: f32| {
+        poles.iter_mut().for_each(|(keep, gain, state)| *state = *keep * *state + *gain * v);
+        poles.iter().map(|(_, _, state)| state).sum::<f32>()
+    };
+    white(n).into_iter().map(&mut filtered).collect()
+}
+
+/// A clip in a room with noise so many dB below its loud half.
+fn in_noise(clip: &[f32], noise: &[f32], snr_db: f32) -> Vec<f32> {
+    let power = |x: &[f32]| x.iter().map(|v| v * v).sum::<f32>() / x.len() as f32;
+    let mut frames: Vec<f32> = clip.chunks(160).map(power).collect();
+    frames.sort_by(f32::total_cmp);
+    let loud = &frames[frames.len() / 2..];
+    let gain = (loud.iter().sum::<f32>() / loud.len() as f32 / power(noise)).sqrt() * 10f32.powf(-snr_db / 20.0);
+    let mut room = in_a_room(clip);
+    room.iter_mut().zip(noise.iter().cycle()).for_each(|(v, noise)| *v += noise * gain);
+    room
+}
+
+/// What noise suppression and gain control do to wake words: a table, and that the default is no worse than any.
+#[test]
+fn processing_does_not_make_it_deaf() {
+    if std::env::var_os("HEARTH_SLOW").is_none() {
+        return println!("SKIPPED: slow (HEARTH_SLOW=1)");
+    }
+    let chain =
+        |noise_suppression, gain_control| ListenConfig { noise_suppression, gain_control, ..ListenConfig::default() };
+    let chains = [
+        ("raw", chain(NoiseSuppression::Off, false)),
+        ("low", chain(NoiseSuppression::Low, false)),
+        ("moderate", chain(NoiseSuppression::Moderate, false)),
+        ("high", chain(NoiseSuppression::High, false)),
+        ("gain", chain(NoiseSuppression::Off, true)),
+        ("moderate and gain", chain(NoiseSuppression::Moderate, true)),
+    ];
+    let orders = clips("coffee");
+    let babble = |from: usize| {
+        let voice = |k: usize| orders.iter().cycle().skip(from + k * 31).flat_map(|(_, clip)| clip.iter().copied());
+        let voices = voice(0).zip(voice(1)).zip(voice(2).zip(voice(3)));
+        voices.map(|((a, b), (c, d))| a + b + c + d).take(6 * 16_000).collect::<Vec<f32>>()
+    };
+    let (pink, quieter) = (pink(6 * 16_000), |clip: &[f32]| clip.iter().map(|v| v * 0.03).collect::<Vec<f32>>());
+    let mut misses = Vec::new();
+    for (name, config) in &chains {
+        let mut row = [0; 4];
+        let mut n = 0;
+        for word in WORDS {
+            for (i, (_, clip)) in clips(&format!("wake/{word}")).iter().filter(|(name, _)| held_out(name)).enumerate() {
+                n += 1;
+                let scenes = [
+                    in_a_room(clip),
+                    in_noise(clip, &pink, 10.0),
+                    in_noise(clip, &babble(i), 10.0),
+                    in_a_room(&quieter(clip)),
+                ];
+                for (missed, scene) in row.iter_mut().zip(&scenes) {
+                    let mut listener = Listener::new(config, Some(Box::new(words())));
+                    *missed += usize::from(!woken(&mut listener, scene).iter().any(|heard| heard == word));
+                }
+            }
+        }
+        let heard = |clip: &[f32]| {
+            let sound = hearth::listen::process::processed(clip, config);
+            !hearth::listen::utterances(&sound, config).is_empty()
+        };
+        let noisy = |clip: &[f32]| heard(&in_noise(clip, &pink, 10.0));
+        let unheard = orders.iter().filter(|(_, clip)| !heard(clip)).count();
+        let unheard_in_noise = orders.iter().filter(|(_, clip)| !noisy(clip)).count();
+        println!(
+            "{name}: {row:?} of {n} missed (clean, pink, babble, 30 dB quieter); orders without speech: {unheard} and {unheard_in_noise} of {} (clean, pink)",
+            orders.len()
+        );
+        misses.push(row.iter().sum::<usize>());
+    }
+    // A few clips more or less are chance.
+    assert!(misses.iter().all(|missed| misses[0] <= missed + 4), "{misses:?}");
 }
 
 #[test]

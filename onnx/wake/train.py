@@ -1,31 +1,27 @@
-"""Trains the wake word heads, measures them on clips that were kept out, and writes `WORD.onnx` beside this file.
+"""Trains the heads of wake words and stop word, measures them on what was kept out, and writes `WORD.onnx` beside this file.
 
-    nice -n 19 python onnx/wake/train.py --speech ../shared/speech --work target/wake [--talk FOLDER ...]
+    nice python onnx/wake/train.py --speech ../shared/speech --work target/wake [--words computer,jarvis,stop]
 
-`--speech` holds `wake/WORD/*.flac` (one word a clip) and `coffee/*.flac`. A fifth of the clips of each word, chosen by
-a hash of the file name, is never trained on; `coffee` and every `--talk` folder only measure false accepts. Talk to
-train on is spoken by espeak-ng and flite. The two graphs in front of the heads are used as they are (see README.md).
+`--speech` holds recordings of people, if there are any of the word: `wake/WORD/*.flac` (one word a clip). A fifth of them,
+chosen by a hash of the file name, is never trained on; `coffee/*.flac` only measures false accepts. `--work` holds what
+`speak.py` made (`sound/`); a word without recordings is trained and measured on that alone, with the voices of `--held` runs
+kept out. The two graphs in front of the heads are used as they are (see README.md). Embeddings are kept in `--work`.
 """
 
-import argparse, hashlib, json, multiprocessing, pydoc_data.topics, re, subprocess
+import argparse, functools, hashlib, json, multiprocessing, time
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-import soundfile
-from scipy.signal import resample_poly
 
-HERE = Path(__file__).resolve().parent
-WORDS = ["computer", "jarvis"]
+import speak
+import takes
+from takes import CHUNK, HERE, RATE, WINDOW, Spoken, read
+
 NEAR = ["alexa", "smart_mirror", "snowboy", "view_glass"]
-RATE, CHUNK, CONTEXT = 16000, 1280, 480  # samples; a chunk of 80 ms gives 8 rows of mel with 480 samples before it
-WINDOW, ROWS = 16, 76  # embeddings a head sees; rows of mel an embedding sees
-NEAR_TEXT = """the commuter train; compute the sum; computing takes time; a computed value; come here to me; the commute
-was long; come put her coat here; recruiter; a tutor; community; competitor; compete here; the scooter; more pewter; the
-jar is empty; jarring; a jar of ice; java is an island; harvest; drivers; the service; Travis; Davis; Charles; jars of
-jam; carvings; job is done; jaw; garden; nervous; a jury; just this; charms; Jeff is here; starving; marvellous; Jarrett;
-kitchen; computation; compute or not; compact; comparing; future; pewter; suitor; Jupiter""".replace("\n", " ")
+CONDITIONS = ["clean", "pink", "babble"]
+THRESHOLDS = [0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99]
 
 
 def held_out(name):
@@ -33,241 +29,169 @@ def held_out(name):
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 5 == 0
 
 
-def read(path):
-    """16 kHz mono floats."""
-    x, rate = soundfile.read(path, dtype="float32")
-    x = x if x.ndim == 1 else x.mean(1)
-    return x if rate == RATE else resample_poly(x, RATE, rate).astype(np.float32)
+@functools.cache
+def people(speech, word, held):
+    """Recordings of a word."""
+    return [read(p) for p in sorted((speech / "wake" / word.replace(" ", "_")).glob("*.flac")) if held_out(p.name) == held]
 
 
-class Front:
-    """mel and embedding, chunk by chunk as the daemon runs them."""
-
-    def __init__(self):
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.mel = ort.InferenceSession(str(HERE / "melspectrogram.onnx"), options)
-        self.embedding = ort.InferenceSession(str(HERE / "embedding_model.onnx"), options)
-
-    def __call__(self, x):
-        """[samples] in [-1, 1] -> [chunks - 9, 96]; row i ends with chunk i + 9."""
-        x = np.concatenate([np.zeros(CONTEXT, np.float32), x * 32768])
-        rows = [self.mel.run(None, {"input": x[None, i : i + CONTEXT + CHUNK]})[0].reshape(-1, 32)
-                for i in range(0, len(x) - CONTEXT - CHUNK + 1, CHUNK)]
-        mel = np.maximum(np.concatenate(rows) / 10 + 2, 0)
-        starts = range(4, len(mel) - ROWS + 1, 8)  # 76 rows end with a chunk: 80 - 76
-        windows = np.stack([mel[i : i + ROWS] for i in starts])[..., None] if len(mel) >= 80 else np.zeros((0, ROWS, 32, 1))
-        out = [self.embedding.run(None, {"input_1": windows[i : i + 32].astype(np.float32)})[0].reshape(-1, 96)
-               for i in range(0, len(windows), 32)]
-        return np.concatenate(out).astype(np.float16) if out else np.zeros((0, 96), np.float16)
+@functools.cache
+def runs(work, held):
+    """Runs of speak.py by name."""
+    found = [Spoken(p) for p in sorted((work / "sound").glob("*.jsonl")) if p.stat().st_size]
+    return {run.name: run for run in found if run.name.endswith("-held") == held}
 
 
-def spoken(x):
-    """Where a clip's word begins and ends: what stands out of its own noise."""
-    n = len(x) // 160
-    level = 20 * np.log10(np.sqrt((x[: n * 160].reshape(n, 160) ** 2).mean(1)) + 1e-6)
-    loud = np.flatnonzero(level > max(level.max() - 25, np.percentile(level, 10) + 0.35 * np.ptp(level)))
-    return loud[0] * 160, (loud[-1] + 1) * 160
+def pool(work, speech, held):
+    """A function that draws clips of talk to make babble and what follows a word of."""
+    talk = [run for name, run in runs(work, held).items() if name.startswith("talk-")]
+    share = np.array([len(run) for run in talk], float)
+    human = [x for w in NEAR for x in people(speech, w, held)]
+
+    def draw(rng):
+        if human and rng.random() < 0.2:
+            return human[rng.integers(len(human))]
+        run = talk[rng.choice(len(talk), p=share / share.sum())]
+        return run[rng.integers(len(run))]
+    return draw
 
 
-def pink(rng, n):
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)), 1))
-    x = np.fft.irfft(spectrum, n)
-    return (x / x.std()).astype(np.float32)
+def seed_of(name):
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
 
 
-def stretch(pool, rng, n):
-    """n samples out of a list of clips, joined."""
-    parts, have = [], 0
-    while have < n:
-        clip = pool[rng.integers(len(pool))]
-        clip = clip / (np.abs(clip).max() + 1e-6)
-        parts.append(clip)
-        have += len(clip)
-    x = np.concatenate(parts)
-    at = rng.integers(len(x) - n + 1)
-    return x[at : at + n]
+def train_takes(name, args):
+    """Takes of one set: (kind, samples, begin, end)."""
+    rng, draw = np.random.default_rng(seed_of(name)), pool(args.work, args.speech, False)
+    what, _, rest = name.partition(":")
+    if what == "people":
+        for x in people(args.speech, rest, False):
+            for k in range(args.each if rest not in NEAR else 3):
+                yield rest.replace("_", " "), *takes.positive(x, draw, rng, k == 0)
+    elif what == "in babble":
+        for x in people(args.speech, rest, False):
+            for _ in range(4):
+                yield rest.replace("_", " "), *takes.positive(x, draw, rng, crowd=True)
+    elif what == "crowd":
+        for i in range(500):
+            x = takes.noise(["babble", "two"][i % 2], draw, rng, 10 * RATE)
+            yield "talk", x * 10 ** (rng.uniform(-25, -3) / 20) / np.abs(x).max(), 0, 0
+    elif what == "halves":
+        for x in people(args.speech, rest, False):
+            for _ in range(3):
+                yield "talk", takes.half(x, draw, rng), 0, 0
+    elif what == "noise":
+        for i in range(90):
+            x = takes.noise(["pink", "white", "babble", "two", "voice"][i % 5], draw, rng, 10 * RATE)
+            yield "talk", x * 10 ** (rng.uniform(-40, -3) / 20) / np.abs(x).max(), 0, 0
+    else:
+        run = runs(args.work, False)[rest]
+        word = rest.split("-")[0].replace("_", " ")
+        for x in map(run.__getitem__, range(len(run))):
+            if word == "talk":
+                yield "talk", takes.talk(takes.varied(x, rng) if rng.random() < 0.3 else x, draw, rng), 0, 0
+                continue
+            for k in range(3 if "kokoro" in rest else 1):
+                yield word, *takes.positive(x, draw, rng, False)
+            if rng.random() < 0.4:
+                yield "talk", takes.half(x, draw, rng), 0, 0
 
 
-def babble(pool, rng, n, voices=4):
-    x = sum(stretch(pool, rng, n) for _ in range(voices))
-    return (x / (x.std() + 1e-6)).astype(np.float32)
+def test_takes(name, args):
+    """Takes of one set that measures."""
+    rng, draw = np.random.default_rng(seed_of(name)), pool(args.work, args.speech, True)
+    what, _, rest = name.partition(":")
+    if what in CONDITIONS:
+        clips = people(args.speech, rest, True) or [
+            run[i] for n, run in runs(args.work, True).items() if n.split("-")[0] == rest.replace(" ", "_") for i in range(len(run))]
+        for x in clips:
+            y, (a, b) = takes.quiet_lead(x, rng), takes.spoken(x)
+            n = int(2.1 * RATE)
+            if what != "clean":
+                y = takes.mixed(y, (a + n, b + n), takes.noise(what, draw, rng, len(y)), 10)
+            yield rest, y / max(1, np.abs(y).max()), a + n, b + n
+    elif what == "other word":
+        for x in people(args.speech, rest, True):
+            yield rest.replace("_", " "), takes.quiet_lead(x, rng), 0, 0
+    elif what == "folder":
+        said = Path(rest) / "voices.json"  # what each clip says, where that is known
+        said = json.loads(said.read_text()) if said.exists() else {}
+        for p in sorted(Path(rest).rglob("*.flac")):
+            if speak.forbidden(args.words).search(said.get(p.name, {}).get("text", "")):
+                continue
+            yield "talk", takes.quiet_lead(read(p), rng, 1.0), 0, 0
+    elif what == "noise":
+        for i in range(60):
+            x = takes.noise(["pink", "white"][i % 2], draw, rng, 10 * RATE)
+            yield "talk", x * 10 ** (rng.uniform(-40, -3) / 20) / np.abs(x).max(), 0, 0
+    elif what == "crowd":
+        for i in range(60):
+            x = takes.noise(["babble", "two"][i % 2], draw, rng, 60 * RATE)
+            yield "talk", x * 10 ** (rng.uniform(-25, -3) / 20) / np.abs(x).max(), 0, 0
+    else:
+        run = runs(args.work, True)[rest]
+        for x in takes.streams(map(run.__getitem__, range(len(run))), rng):
+            yield "talk", x, 0, 0
 
 
-def noise(kind, pool, rng, n):
-    if kind == "pink":
-        return pink(rng, n)
-    if kind == "white":
-        return rng.standard_normal(n).astype(np.float32)
-    return babble(pool, rng, n, {"babble": 4, "voice": 1, "two": 2}[kind])
+def sets(args):
+    """Names of the sets to train on and to measure with."""
+    train = [f"people:{w}" for w in args.words + NEAR if people(args.speech, w, False)]
+    train += [f"{kind}:{w}" for w in args.words if people(args.speech, w, False) for kind in ("in babble", "halves")]
+    train += ["noise:", "crowd:"]
+    train += [f"run:{n}" for n in runs(args.work, False)]
+    test = [f"{c}:{w}" for w in args.words for c in CONDITIONS]
+    test += [f"other word:{w}" for w in args.words + NEAR if people(args.speech, w, True)]
+    test += [f"folder:{f}" for f in [args.speech / "coffee", *args.talk]] + ["noise:", "crowd:"]
+    return train, test + [f"run:{n}" for n in runs(args.work, True) if n.startswith("talk-")]
 
 
-def mixed(x, active, other, snr_db):
-    """x plus noise of unit power, so many dB below the power of x where it is active."""
-    power = (x[active[0] : active[1]] ** 2).mean() + 1e-9
-    return x + other * np.sqrt(power / 10 ** (snr_db / 10))
+def gather(task):
+    """Embeddings of a set, kept: a list of (kind, E [chunks - 9, 96], begin, end, samples)."""
+    name, part, args = task
+    kept = args.work / "embedded" / (f"{part}-{name}".replace("/", "_").replace(":", "-").replace(" ", "_") + ".npz")
+    if kept.exists():
+        return
+    started, out = time.time(), []
+    for kind, x, begin, end in (train_takes if part == "train" else test_takes)(name, args):
+        out.append((kind, takes.embed(x.astype(np.float32)), begin, end, len(x)))
+    lengths = np.array([len(e) for _, e, *_ in out])
+    flat = np.concatenate([e for _, e, *_ in out])
+    rest = json.dumps([(k, int(b), int(e), int(n)) for k, _, b, e, n in out])
+    np.savez(kept.with_suffix(".tmp.npz"), flat=flat, lengths=lengths, rest=rest)
+    kept.with_suffix(".tmp.npz").rename(kept)
+    print(part, name, len(out), "takes", round(sum(n for *_, n in out) / RATE / 3600, 3), "h", round(time.time() - started), "s", flush=True)
 
 
-def talk(work):
-    """Synthesised talk, (name, samples): half with the near words, half prose of Python's manual."""
-    folder = work / "talk"
-    if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(7)
-        prose = re.sub(r"[^A-Za-z,. ]+", " ", " ".join(pydoc_data.topics.topics.values()))
-        prose = [" ".join(s.split()) for s in prose.split(". ")]
-        prose = [s for s in prose if 30 < len(s) < 160 and not re.search("comput|jarvis", s, re.I)]
-        near = [s.strip() for s in NEAR_TEXT.split(";")]
-        espeak = ["en-us", "en-gb", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbclan", "en-us-nyc"]
-        variants = ["", "+f2", "+f4", "+m2", "+m5", "+m7", "+croak", "+klatt2"]
-        for i in range(1500):
-            text = ". ".join(rng.choice(near, 6)) if i % 2 else str(rng.choice(prose))
-            out = folder / f"{i:04}.wav"
-            if i % 3:
-                voice = str(rng.choice(espeak)) + str(rng.choice(variants))
-                speak = ["espeak-ng", "-v", voice, "-s", str(rng.integers(120, 200)), "-p", str(rng.integers(20, 80)), "-w", out, text]
-            else:
-                speak = ["flite", "-voice", ["awb", "kal", "rms", "slt"][rng.integers(4)], "-t", text, "-o", out]
-            subprocess.run([str(a) for a in speak], check=False, capture_output=True)
-        (folder / "done").touch()
-    return [(p.name, read(p)) for p in sorted(folder.glob("*.wav")) if p.stat().st_size > 8000]
-
-
-def takes(word, clips, pool, seed, each):
-    """Training takes of a word's clips: (samples, word begins, word ends)."""
-    rng = np.random.default_rng(seed)
-    for _, x in clips:
-        for k in range(each):
-            y = x
-            if k:
-                up = int(rng.integers(88, 113))
-                y = resample_poly(x, up, 100).astype(np.float32)
-            a, b = spoken(y)
-            a, b = max(0, a - 800), min(len(y), b + 400)
-            y = y[a:b]
-            lead = int(rng.uniform(1.3, 1.7) * RATE)
-            if rng.random() < 0.15:
-                lead = int(rng.uniform(0.0, 0.3) * RATE)
-            tail = int(rng.uniform(0.5, 0.7) * RATE)
-            whole = np.zeros(lead + len(y) + tail, np.float32)
-            whole[lead : lead + len(y)] = y
-            peak = np.abs(y).max()
-            if rng.random() < 0.5:  # a command follows at once, or talk goes before
-                after = stretch(pool, rng, tail)
-                whole[-tail:] += after * peak * rng.uniform(0.5, 1.0)
-                if rng.random() < 0.4:
-                    gap = int(rng.uniform(0.1, 0.4) * RATE)
-                    if lead > gap:
-                        whole[: lead - gap] += stretch(pool, rng, lead - gap) * peak * rng.uniform(0.3, 1.0)
-            # The floor of a room: never digital silence for long.
-            whole = mixed(whole, (lead, lead + len(y)), noise("pink", pool, rng, len(whole)), rng.uniform(30, 50))
-            if k and rng.random() < 0.75:
-                kind = str(rng.choice(["pink", "white", "babble", "babble", "two", "voice"]))
-                low = 3 if kind in ("pink", "white", "babble") else 8
-                whole = mixed(whole, (lead, lead + len(y)), noise(kind, pool, rng, len(whole)), rng.uniform(low, 25))
-            whole *= 10 ** (rng.uniform(-32, -1) / 20) / (np.abs(whole).max() + 1e-6)
-            shift = int(rng.integers(CHUNK))
-            yield np.concatenate([np.zeros(shift, np.float32), whole]), shift + lead + 800, shift + lead + len(y) - 400
-
-
-def others(pool, seed, seconds):
-    """Noise and babble alone."""
-    rng = np.random.default_rng(seed)
-    for i in range(int(seconds / 10)):
-        kind = ["pink", "white", "babble", "two", "voice"][i % 5]
-        x = noise(kind, pool, rng, 10 * RATE)
-        yield x * 10 ** (rng.uniform(-40, -3) / 20) / np.abs(x).max()
-
-
-front = None
-
-
-def embed(x):
-    global front
-    front = front or Front()
-    return front(x)
-
-
-def embed_all(pool, items):
-    return list(pool.imap(embed, items, chunksize=8))
-
-
-def quiet_lead(x, rng, seconds=2.1):
-    """A clip after enough quiet room for a full window, and half a second after it."""
-    n = int(seconds * RATE)
-    y = np.concatenate([np.zeros(n, np.float32), x, np.zeros(RATE // 2, np.float32)])
-    return y + pink(rng, len(y)) * max(np.abs(x).max() * 10 ** (-55 / 20), 1e-5)
-
-
-def gather(args):
-    """All embeddings, cached: {"train": [(kind, E, begin, end)], "test": {...}}."""
-    cache = args.work / "embeddings.npz"
-    if cache.exists():
-        return np.load(cache, allow_pickle=True)["data"].item()
-    clips = {w: [(p.name, read(p)) for p in sorted((args.speech / "wake" / w).glob("*.flac"))] for w in WORDS + NEAR}
-    train = {w: [c for c in clips[w] if not held_out(c[0])] for w in clips}
-    test = {w: [c for c in clips[w] if held_out(c[0])] for w in clips}
-    speech = talk(args.work)
-    talk_train = [x for name, x in speech if not held_out(name)]
-    talk_test = [x for name, x in speech if held_out(name)]
-    near_train = [x for w in NEAR for _, x in train[w]]
-    pool_train, pool_test = talk_train[:200] + near_train, talk_test + [x for w in NEAR for _, x in test[w]]
-    rng = np.random.default_rng(1)
-    data = {"train": [], "test": {}, "hours": {}}
-    with multiprocessing.Pool(2) as workers:
-        for w in WORDS + NEAR:
-            made = list(takes(w, train[w], pool_train, len(data["train"]), 8 if w in WORDS else 4))
-            data["train"] += list(zip([w] * len(made), embed_all(workers, [m[0] for m in made]), [m[1] for m in made], [m[2] for m in made]))
-            print(w, len(train[w]), "clips,", len(made), "takes", flush=True)
-        loud = lambda x: x * 10 ** (rng.uniform(-25, -1) / 20) / (np.abs(x).max() + 1e-6)
-        for x in embed_all(workers, [loud(x) for x in talk_train] + list(others(pool_train, 3, 900))):
-            data["train"].append(("talk", x, 0, 0))
-        print("talk to train on:", round(sum(map(len, talk_train)) / RATE / 3600, 2), "h", flush=True)
-        for w in WORDS:
-            for condition in ["clean", "pink", "babble"]:
-                xs = []
-                for _, x in test[w]:
-                    y = quiet_lead(x, rng)
-                    a, b = spoken(x)
-                    if condition != "clean":
-                        y = mixed(y, (a + int(2.1 * RATE), b + int(2.1 * RATE)), noise(condition, pool_test, rng, len(y)), 10)
-                    xs.append(y / max(1, np.abs(y).max()))
-                data["test"][w, condition] = embed_all(workers, xs)
-        false = {f"other word {w}": [quiet_lead(x, rng) for _, x in test[w]] for w in WORDS + NEAR}
-        false["orders of people"] = [quiet_lead(read(p), rng) for p in sorted((args.speech / "coffee").glob("*.flac"))]
-        false["synthesised talk"] = [quiet_lead(x, rng) for x in talk_test]
-        false["noise and babble"] = list(others(pool_test, 4, 900))
-        for folder in args.talk:
-            false[f"talk: {folder.name}"] = [quiet_lead(read(p), rng) for p in sorted(folder.rglob("*.flac"))]
-        for name, xs in false.items():
-            data["test"]["false", name] = embed_all(workers, xs)
-            data["hours"][name] = sum(map(len, xs)) / RATE / 3600
-            print(name, round(data["hours"][name], 3), "h", flush=True)
-    np.savez(cache, data=np.array(data, dtype=object))
-    return data
+def load(name, part, args):
+    kept = args.work / "embedded" / (f"{part}-{name}".replace("/", "_").replace(":", "-").replace(" ", "_") + ".npz")
+    data = np.load(kept)
+    parts = np.split(data["flat"], np.cumsum(data["lengths"])[:-1])
+    return [(k, e, b, end, n) for e, (k, b, end, n) in zip(parts, json.loads(str(data["rest"])))]
 
 
 def windows(word, train):
-    """E [n, 96] of all takes, and the first rows of windows: positive, negative."""
-    parts, at, positive, negative = [], 0, [], []
-    for kind, e, begin, end in train:
-        n = len(e) + WINDOW - 1
+    """E [n, 96] of all takes, and the first rows of windows: positive, negative, and of people's positives."""
+    parts, at, positive, negative, human = [], 0, [], [], []
+    for origin, (kind, e, begin, end, _) in train:
+        if not len(e):
+            continue
         # Windows may begin before the take: the room was quiet, which the first row stands for.
-        parts.append(np.concatenate([np.repeat(e[:1], WINDOW - 1, 0), e]) if len(e) else np.zeros((0, 96), np.float16))
-        for i in range(len(e)):
-            last = (i + 10) * CHUNK  # the sample at which window i ends
-            if kind != word:
-                negative.append(at + i)
-            elif end <= last <= end + 0.40 * RATE:
-                positive.append(at + i)
-            elif last < begin + 0.45 * (end - begin):
-                negative.append(at + i)
-        at += n if len(e) else 0
-    return np.concatenate(parts).astype(np.float32), np.array(positive), np.array(negative)
+        parts.append(np.concatenate([np.repeat(e[:1], WINDOW - 1, 0), e]))
+        last = (np.arange(len(e)) + 10) * CHUNK  # the sample at which a window ends
+        rows = at + np.arange(len(e))
+        if kind != word:
+            negative.append(rows)
+        else:
+            hit = rows[(end - 0.02 * RATE <= last) & (last <= end + 0.40 * RATE)]
+            (human if origin.startswith(("people", "in babble")) else positive).append(hit)
+            negative.append(rows[last < begin + 0.45 * (end - begin)])
+        at += len(e) + WINDOW - 1
+    join = lambda x: np.concatenate(x) if x else np.zeros(0, int)
+    return np.concatenate(parts).astype(np.float32), join(positive), join(negative), join(human)
 
 
-def fit(word, data, steps, seed=0):
+def fit(word, train, steps, seed=0):
     """The head's weights: two convolutions over time and two dense layers."""
     import torch
     from torch import nn
@@ -275,12 +199,13 @@ def fit(word, data, steps, seed=0):
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
-    e, positive, negative = windows(word, data["train"])
+    e, positive, negative, human = windows(word, train)
+    print(word, len(e), "rows,", len(positive), "positive spoken,", len(human), "by people,", len(negative), "negative", flush=True)
     mean, scale = e.mean(0), e.std(0) + 1e-3
     e = torch.from_numpy((e - mean) / scale)
-    net = nn.Sequential(nn.Conv1d(96, 32, 3), nn.ReLU(), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2),
+    net = nn.Sequential(nn.Conv1d(96, 32, 3), nn.ReLU(), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3),
                         nn.Linear(32 * 12, 32), nn.ReLU(), nn.Linear(32, 1))
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=3e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     span = np.arange(WINDOW)
     view = lambda starts: e[torch.from_numpy(starts[:, None] + span)].transpose(1, 2)
@@ -289,21 +214,24 @@ def fit(word, data, steps, seed=0):
         if step and step % 250 == 0:  # the negatives that look most like the word
             net.eval()
             with torch.no_grad():
-                some = rng.choice(negative, min(len(negative), 20000), replace=False)
-                scores = torch.cat([net(view(part))[:, 0] for part in np.array_split(some, 40)]).numpy()
-            hard = some[np.argsort(-scores)[:1000]]
+                some = rng.choice(negative, min(len(negative), 120000), replace=False)
+                scores = torch.cat([net(view(part))[:, 0] for part in np.array_split(some, 120)]).numpy()
+            hard = some[np.argsort(-scores)[:3000]]
             net.train()
-        batch = [rng.choice(positive, 64), rng.choice(negative, 96), rng.choice(hard, 96)]
+        n = 48 if len(human) and len(positive) else 80
+        batch = [rng.choice(p, n) for p in (human, positive) if len(p)]
+        ones = sum(map(len, batch))
+        batch += [rng.choice(negative, 96), rng.choice(hard, 160)]
         x = view(np.concatenate(batch))
-        x = x + torch.randn_like(x) * 0.15
-        y = torch.zeros(256)
-        y[:64] = 1
+        x = x + torch.randn_like(x) * 0.25
+        y = torch.zeros(len(x))
+        y[:ones] = 1
         loss = nn.functional.binary_cross_entropy_with_logits(net(x)[:, 0], y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step % 100 == 99:
+        if step % 250 == 249:
             print(word, step + 1, f"loss {loss.item():.4f}", flush=True)
     state = {k: v.detach().numpy() for k, v in net.state_dict().items()}
     return {"mean": mean, "scale": scale, **state}
@@ -321,7 +249,7 @@ def write(word, weights, path):
              node("Conv", ["e", "2.weight", "2.bias"], ["f"]), node("Relu", ["f"], ["g"]), node("Flatten", ["g"], ["h"]),
              node("Gemm", ["h", "6.weight", "6.bias"], ["i"], transB=1), node("Relu", ["i"], ["j"]),
              node("Gemm", ["j", "8.weight", "8.bias"], ["k"], transB=1), node("Sigmoid", ["k"], ["score"])]
-    graph = helper.make_graph(nodes, word,
+    graph = helper.make_graph(nodes, word.replace(" ", "_"),
                               [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, WINDOW, 96])],
                               [helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 1])],
                               [numpy_helper.from_array(weights[n].astype(np.float32), n) for n in names])
@@ -330,51 +258,99 @@ def write(word, weights, path):
     onnx.save(model, path)
 
 
+def head_of(weights):
+    """The head as a function of windows [n, 16, 96], as the graph computes it."""
+    w = weights
+    def conv(x, k, b):  # [n, t, c] with kernel [o, c, 3]
+        return sum(x[:, i : x.shape[1] - 2 + i] @ k[:, :, i].T for i in range(3)) + b
+    def run(x):
+        x = (x - w["mean"]) / w["scale"]
+        x = np.maximum(conv(x, w["0.weight"], w["0.bias"]), 0)
+        x = np.maximum(conv(x, w["2.weight"], w["2.bias"]), 0)
+        x = x.transpose(0, 2, 1).reshape(len(x), -1)
+        x = np.maximum(x @ w["6.weight"].T + w["6.bias"], 0)
+        return 1 / (1 + np.exp(-np.clip(x @ w["8.weight"].T + w["8.bias"], -60, 60)))[:, 0]
+    return run
+
+
+def weights_of(path):
+    from onnx import numpy_helper
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+
+
 def scores(head, e):
     """The daemon's score per chunk: the mean of two."""
-    raw = [head.run(None, {"embeddings": e[None, i : i + WINDOW].astype(np.float32)})[0].item() for i in range(len(e) - WINDOW + 1)]
-    return np.convolve(raw, [0.5, 0.5], "valid") if len(raw) > 1 else np.array(raw)
+    if len(e) <= WINDOW:
+        return np.zeros(0)
+    e = e.astype(np.float32)
+    view = np.lib.stride_tricks.sliding_window_view(e, WINDOW, 0).transpose(0, 2, 1)
+    raw = np.concatenate([head(view[at : at + 2000]) for at in range(0, len(view), 2000)])
+    return np.convolve(raw, [0.5, 0.5], "valid")
 
 
 def wakes(score, threshold):
     """How often it wakes, two seconds apart."""
     count, free = 0, 0
-    for i, s in enumerate(score):
-        if s >= threshold and i >= free:
+    for i in np.flatnonzero(score >= threshold):
+        if i >= free:
             count, free = count + 1, i + 25
     return count
 
 
-def measure(word, data):
-    head = ort.InferenceSession(str(HERE / f"{word}.onnx"))
-    hits = {c: [scores(head, e).max(initial=0) for e in data["test"][word, c]] for c in ["clean", "pink", "babble"]}
-    false = {name: [scores(head, e) for e in es] for (kind, name), es in data["test"].items()
-             if kind == "false" and name != f"other word {word}"}
-    hours = sum(data["hours"][name] for name in false)
-    report = {"word": word, "hours": round(hours, 2), "thresholds": {}}
-    for threshold in [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98]:
-        row = {c: f"{sum(h < threshold for h in hs)}/{len(hs)}" for c, hs in hits.items()}
-        row["false"] = {name: n for name, s in false.items() if (n := sum(wakes(x, threshold) for x in s))}
-        report["thresholds"][str(threshold)] = row
-    report["false_hours"] = {name: round(data["hours"][name], 3) for name in false}
+def measure(word, args, head):
+    """Misses by condition, false accepts by set, and how long after the word it wakes."""
+    report = {"word": word, "thresholds": {}, "hours": {}}
+    hits = {c: [(scores(head, e), end) for _, e, _, end, _ in load(f"{c}:{word}", "test", args)] for c in CONDITIONS}
+    false = {}
+    for name in sets(args)[1]:
+        if name.split(":")[0] in CONDITIONS or name == f"other word:{word}":
+            continue
+        data = load(name, "test", args)
+        title = name if not name.startswith("other") else "other words"
+        title = title if not name.startswith("folder") else "folder:" + Path(name).name
+        false.setdefault(title, []).extend(scores(head, e) for _, e, *_ in data)
+        report["hours"][title] = report["hours"].get(title, 0) + sum(n for *_, n in data) / RATE / 3600
+    for t in THRESHOLDS:
+        row = {c: f"{sum(s.max(initial=0) < t for s, _ in found)}/{len(found)}" for c, found in hits.items()}
+        late = [((np.argmax(s >= t) + WINDOW + 10) * CHUNK - end) / RATE * 1000 for s, end in hits["clean"] if (s >= t).any()]
+        row["late_ms"] = [int(np.percentile(late, p)) for p in (50, 95)] if late else []
+        row["false"] = {n: c for n, s in false.items() if (c := sum(wakes(x, t) for x in s))}
+        row["false_all"] = sum(row["false"].values())
+        report["thresholds"][str(t)] = row
+    report["hours_all"] = round(sum(report["hours"].values()), 2)
+    report["hours"] = {n: round(h, 3) for n, h in report["hours"].items()}
     return report
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--speech", type=Path, default=Path("../shared/speech"))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--talk", type=Path, nargs="*", default=[])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--words", type=lambda s: s.split(","), default=["computer", "jarvis", "stop"])
+    parser.add_argument("--talk", type=Path, nargs="*", default=[], help="folders of other speech to measure with")
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--each", type=int, default=6, help="takes of each recording of a word")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gather-only", action="store_true")
     parser.add_argument("--measure-only", action="store_true")
     args = parser.parse_args()
-    data = gather(args)
-    for word in WORDS:
+    (args.work / "embedded").mkdir(parents=True, exist_ok=True)
+    train, test = sets(args)
+    with multiprocessing.Pool(args.workers) as workers:
+        tasks = [(n, "train", args) for n in train] + [(n, "test", args) for n in test]
+        list(workers.imap_unordered(gather, tasks))
+    if args.gather_only:
+        return
+    data = None if args.measure_only else [(n, take) for n in train for take in load(n, "train", args)]
+    for word in args.words:
+        path = args.out / f"{word.replace(' ', '_')}.onnx"
         if not args.measure_only:
-            write(word, fit(word, data, args.steps), HERE / f"{word}.onnx")
-        report = measure(word, data)
+            write(word, fit(word, data, args.steps, args.seed), path)
+        report = measure(word, args, head_of(weights_of(path)))
         (args.work / f"{word}.json").write_text(json.dumps(report, indent=1))
-        print(json.dumps(report, indent=1), flush=True)
+        print(json.dumps(report), flush=True)
 
 
 if __name__ == "__main__":

@@ -229,6 +229,27 @@ fn speech_interrupts_a_reply_and_nothing_else() {
 }
 
 #[test]
+fn the_stop_word_ends_a_reply_and_nothing_else() {
+    let stop = || heard(ListenEvent::Stop { score: 0.95 });
+    let mut talk = Talk::new(CONFIG);
+    talk.check(stop(), "");
+    talk.check(Input::Announce("One.".into()), "echo One., 1:say One., [speaking], 1:end");
+    talk.check(stop(), "hush, drained, disarm, [idle]");
+    // Its first sound was taken for somebody who speaks into the reply.
+    talk.check(Input::Announce("Two.".into()), "echo Two., 2:say Two., [speaking], 2:end");
+    talk.check(heard(ListenEvent::BargeIn), "hush, drained, disarm, [idle], 3:begin, arm 4000, [listening]");
+    talk.check(stop(), "hush, 3:forget, disarm, [idle]");
+    // Who called and says it means the model.
+    talk.check(wake(), "4:begin, arm 4000, [listening]");
+    talk.check(stop(), "");
+    talk.check(Input::Cancel, "hush, 4:forget, disarm, [idle]");
+    // What waited is said next.
+    talk.check(Input::Announce("Three.".into()), "echo Three., 5:say Three., [speaking], 5:end");
+    talk.check(Input::Announce("Four.".into()), "");
+    talk.check(stop(), "hush, drained, disarm, [idle], echo Four., 6:say Four., [speaking], 6:end");
+}
+
+#[test]
 fn who_calls_again_begins_anew() {
     let mut talk = Talk::new(CONFIG);
     talk.check(wake(), "1:begin, arm 4000, [listening]");

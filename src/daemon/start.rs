@@ -184,9 +184,10 @@ fn listen(
     pulse: &Pulse,
     notices: &Sender<Notice>,
 ) -> Result<(), Failure> {
-    let spotter: Option<Box<dyn Spot>> = match config.wake.words.as_slice() {
-        [] => None,
-        words => Some(Box::new(WakeWords::load(&config.wake.dir, words)?)),
+    let (words, stop) = (config.wake.words.as_slice(), config.wake.stop());
+    let spotter: Option<Box<dyn Spot>> = match (words, &stop) {
+        ([], None) => None,
+        _ => Some(Box::new(WakeWords::load(&config.wake.dir, words, stop.as_ref())?)),
     };
     let Ok(tap) = tap.recv() else { return Ok(()) };
     let microphone = Microphone::open(&config.audio.capture());

@@ -39,10 +39,10 @@ pub struct Cleaned {
 }
 
 impl Cleaned {
-    /// Nothing heard.
-    pub fn clear(&mut self) {
-        self.subtracted.clear();
-        self.suppressed.clear();
+    /// Takes the first `n` samples of each, or as many as there are.
+    pub fn take(&mut self, n: usize) -> Self {
+        let first = |sound: &mut Vec<f32>| sound.drain(..n.min(sound.len())).collect();
+        Self { subtracted: first(&mut self.subtracted), suppressed: first(&mut self.suppressed) }
     }
 }
 

@@ -5,15 +5,17 @@
 //! was played meanwhile. [`run`] is the body of the `listen` thread around it.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
 
 use super::ListenConfig;
 use super::echo::{Cleaned, EchoCanceller, Likeness};
+use super::process::{ModelHears, Processor};
 use super::segment::{self, Frame, SegmentEvent, Segmenter};
 use super::vad::{FRAME, Vad};
-use super::wake::{Spot, WakeConfig};
+use super::wake::{Sound, Spot, WakeConfig, Woken};
 use crate::onnx::OnnxError;
+
+mod thread;
+pub use thread::{Ear, run};
 
 /// Sound kept for pre-rolls: 3.2 s, the onset's window, a late command and the wake word included.
 const KEPT: usize = 200 * FRAME;
@@ -35,8 +37,6 @@ const BARGE_IN_MS: u32 = 320;
 const WORD_TAIL: usize = 350 * 16;
 /// Frames without voice until whoever called is told to go on: 240 ms.
 const HESITATION: u32 = 15;
-/// How often a device is asked for sound.
-const POLL: Duration = Duration::from_millis(10);
 
 /// Why listening to an utterance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub enum ListenEvent {
     Wake {
         /// Which.
         word: String,
+        /// How sure, in [0, 1].
+        score: f32,
+    },
+    /// The stop word, while hearth speaks or something rings.
+    Stop {
         /// How sure, in [0, 1].
         score: f32,
     },
@@ -110,11 +115,13 @@ pub enum ListenCommand {
     Disarm,
     /// A reply begins to play, with the words it says; none: it is over and has drained.
     Speaking(Option<String>),
+    /// Something begins to ring, or no longer does.
+    Ringing(bool),
     /// Be deaf, or hear again.
     Mute(bool),
     /// Tell the level, for a meter, or stop telling.
     Meter(bool),
-    /// Cut utterances and hear wake words in another way, from the next one on.
+    /// Cut utterances, process sound and hear words in another way, from the next one on.
     Configure(ListenConfig, Vec<WakeConfig>),
     /// End the thread.
     Shutdown,
@@ -126,6 +133,7 @@ pub struct Listener {
     vad: Vad,
     spotter: Option<Box<dyn Spot>>,
     echo: EchoCanceller,
+    processor: Processor,
     /// Of what is heard to what is rendered, for when the canceller is at a loss.
     likeness: Likeness,
     /// Peak that decays: what counts as loud here.
@@ -138,16 +146,17 @@ pub struct Listener {
     /// Position of the first sample kept.
     sound_from: usize,
     frames: VecDeque<Frame>,
-    /// What waits to become a frame: as it was heard (its power), and without the echo.
-    raw_power: VecDeque<f32>,
-    waiting: Cleaned,
+    /// What waits to become a frame: as it came, without echo, and without noise. They begin at the same sample.
+    raw: VecDeque<f32>,
+    clean: Cleaned,
+    processed: VecDeque<f32>,
     /// No utterance begins earlier: the last one's end, the wake word's.
     free_from: usize,
     woken_at: Option<usize>,
     /// Told to wait for an utterance while the wake word may still be dying away.
     to_arm: Option<ToArm>,
     /// End of the last sound that was rendered.
-    rendered_until: usize,
+    rendered_until: Option<usize>,
     armed: Option<Armed>,
     /// Looks for speech while a reply plays; none once it was found.
     barge_in: Option<Segmenter>,
@@ -190,6 +199,7 @@ impl Listener {
             vad: Vad::new(),
             spotter,
             echo: EchoCanceller::new(),
+            processor: Processor::new(config),
             likeness: Likeness::default(),
             // Until somebody has spoken, they may be quiet.
             peak: 0.03,
@@ -199,12 +209,13 @@ impl Listener {
             sound: VecDeque::with_capacity(KEPT + FRAME),
             sound_from: 0,
             frames: VecDeque::with_capacity(KEPT / FRAME + 1),
-            raw_power: VecDeque::new(),
-            waiting: Cleaned::default(),
+            raw: VecDeque::new(),
+            clean: Cleaned::default(),
+            processed: VecDeque::new(),
             free_from: 0,
             woken_at: None,
             to_arm: None,
-            rendered_until: 0,
+            rendered_until: None,
             armed: None,
             barge_in: None,
         }
@@ -220,21 +231,25 @@ impl Listener {
             return Ok(events);
         }
         let heard: Vec<f32> = heard.iter().map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) } else { 0.0 }).collect();
-        self.raw_power.extend(heard.iter().map(|v| v * v));
-        self.echo.push(&heard, rendered, &mut self.waiting);
+        let mut processed = Vec::with_capacity(heard.len() + FRAME);
+        let before = self.clean.suppressed.len();
+        self.echo.push(&heard, rendered, &mut self.clean);
+        self.processor.push(&self.clean.suppressed[before..], &mut processed);
+        self.raw.extend(heard);
+        self.processed.extend(processed);
         self.likeness.rendered(rendered);
+        if let Some(spotter) = &mut self.spotter {
+            spotter.rendered(rendered)?;
+        }
         if rendered.iter().any(|v| v.abs() > 1e-3) {
-            self.rendered_until = self.now + self.waiting.suppressed.len();
+            self.rendered_until = Some(self.now + self.clean.suppressed.len());
         }
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let whole = waiting.suppressed.len() / FRAME * FRAME;
-        for at in (0..whole).step_by(FRAME) {
-            let frame = at..at + FRAME;
-            self.frame(&waiting.subtracted[frame.clone()], &waiting.suppressed[frame], &mut events)?;
+        while self.processed.len() >= FRAME {
+            let [raw, processed] =
+                [&mut self.raw, &mut self.processed].map(|waiting| waiting.drain(..FRAME).collect::<Vec<f32>>());
+            let clean = self.clean.take(FRAME);
+            self.frame(&raw, &clean, &processed, &mut events)?;
         }
-        waiting.subtracted.drain(..whole);
-        waiting.suppressed.drain(..whole);
-        self.waiting = waiting;
         Ok(events)
     }
 
@@ -254,13 +269,19 @@ impl Listener {
             ListenCommand::Disarm => (self.armed, self.to_arm) = (None, None),
             ListenCommand::Speaking(words) => {
                 if let Some(spotter) = &mut self.spotter {
-                    spotter.replying(words.as_deref());
+                    spotter.replying(words.is_some());
                 }
                 self.barge_in = words.is_some().then(|| barge_in(&self.config));
             }
+            ListenCommand::Ringing(ringing) => self.spotter.iter_mut().for_each(|spotter| spotter.ringing(ringing)),
             ListenCommand::Mute(muted) => self.mute(muted),
             ListenCommand::Meter(on) => self.meter = on.then_some((0, 0.0)),
             ListenCommand::Configure(config, words) => {
+                let processing = |config: &ListenConfig| (config.noise_suppression, config.gain_control);
+                if processing(&config) != processing(&self.config) {
+                    // No sample waits in the old one: what comes out of the canceller is whole frames.
+                    self.processor = Processor::new(&config);
+                }
                 self.config = config;
                 if let Some(spotter) = &mut self.spotter {
                     spotter.set_thresholds(&words);
@@ -281,8 +302,8 @@ impl Listener {
         (self.armed, self.to_arm) = (None, None);
         self.woken_at = None;
         self.vad.reset();
-        self.waiting.clear();
-        self.raw_power.clear();
+        [&mut self.raw, &mut self.processed].into_iter().for_each(VecDeque::clear);
+        self.clean.take(usize::MAX);
         // What was heard before is not part of what comes after.
         self.sound.clear();
         self.sound_from = self.now;
@@ -293,25 +314,27 @@ impl Listener {
         }
     }
 
-    /// Takes a whole frame: the echo subtracted, for the model, and suppressed, for the rest.
+    /// Takes a whole frame of sound: as it came, without echo, and without noise.
     fn frame(
         &mut self,
-        subtracted: &[f32],
-        suppressed: &[f32],
+        raw: &[f32],
+        clean: &Cleaned,
+        processed: &[f32],
         events: &mut Vec<ListenEvent>,
     ) -> Result<(), OnnxError> {
-        let frame = self.look(suppressed);
+        let frame = self.look(raw, &clean.suppressed, processed);
         self.now += FRAME;
-        self.sound.extend(subtracted);
+        let for_model = if self.config.model_hears == ModelHears::Raw { &clean.subtracted[..] } else { processed };
+        self.sound.extend(for_model);
         self.frames.push_back(frame);
         if self.frames.len() > KEPT / FRAME {
             self.frames.pop_front();
         }
-        self.measure(subtracted, events);
+        self.measure(&clean.subtracted, events);
         if let Some(spotter) = &mut self.spotter
-            && let Some(woken) = spotter.push(suppressed, frame.probability >= VOICE)?
+            && let Some(woken) = spotter.push(Sound { processed, raw }, frame.probability >= VOICE)?
         {
-            self.woken(woken.word, woken.score, events);
+            self.woken(woken, events);
         }
         self.after_the_word(events);
         match (self.armed.take(), &mut self.barge_in) {
@@ -337,19 +360,19 @@ impl Listener {
     }
 
     /// How likely a frame is speech. The detector hears a quiet room louder, as it does a quiet recording.
-    fn look(&mut self, samples: &[f32]) -> Frame {
-        let peak = samples.iter().fold(0f32, |peak, v| peak.max(v.abs()));
+    fn look(&mut self, raw: &[f32], clean: &[f32], processed: &[f32]) -> Frame {
+        let peak = processed.iter().fold(0f32, |peak, v| peak.max(v.abs()));
         // Falls by 2 dB a second, to no less than the 20 dB of gain that hiss can bear.
         self.peak = peak.max(self.peak * 0.996_32).max(0.03);
         let gain = (0.3 / self.peak).clamp(1.0, 10.0);
-        let louder: Vec<f32> = samples.iter().map(|v| v * gain).collect();
+        let louder: Vec<f32> = processed.iter().map(|v| v * gain).collect();
         let mut probabilities = Vec::with_capacity(1);
         self.vad.push(&louder, &mut probabilities);
-        let mut frame = Frame::new(probabilities.pop().unwrap_or(0.0), samples);
-        let n = FRAME.min(self.raw_power.len());
-        let raw = self.raw_power.drain(..n).sum::<f32>() / FRAME as f32;
+        let mut frame = Frame::new(probabilities.pop().unwrap_or(0.0), processed);
+        let power = |samples: &[f32]| samples.iter().map(|v| v * v).sum::<f32>() / FRAME as f32;
+        let (raw, clean) = (power(raw), power(clean));
         self.likeness.heard(raw);
-        if self.echo.awake() && 10.0 * (raw + 1e-10).log10() - frame.level_db > MOSTLY_ECHO_DB {
+        if self.echo.awake() && 10.0 * ((raw + 1e-10) / (clean + 1e-10)).log10() > MOSTLY_ECHO_DB {
             frame.probability = 0.0;
         }
         frame
@@ -365,7 +388,10 @@ impl Listener {
         }
     }
 
-    fn woken(&mut self, word: String, score: f32, events: &mut Vec<ListenEvent>) {
+    fn woken(&mut self, Woken { word, score, stop }: Woken, events: &mut Vec<ListenEvent>) {
+        if stop {
+            return events.push(ListenEvent::Stop { score });
+        }
         if let Some(armed) = &self.armed {
             // A command may name the word; only who calls again begins anew.
             let fresh = armed.speech.as_ref().is_none_or(|speech| self.now < speech.onset + REWAKE);
@@ -496,8 +522,12 @@ impl Listener {
                     let now = self.now;
                     self.tell(speech, now, events);
                     // The frame under way belongs to it too.
-                    if !self.waiting.subtracted.is_empty() {
-                        events.push(ListenEvent::Audio(self.waiting.subtracted.clone()));
+                    let rest = match self.config.model_hears {
+                        ModelHears::Raw => self.clean.subtracted.clone(),
+                        ModelHears::Processed => self.processed.iter().copied().collect(),
+                    };
+                    if !rest.is_empty() {
+                        events.push(ListenEvent::Audio(rest));
                     }
                 }
                 EndReason::Released
@@ -509,7 +539,10 @@ impl Listener {
 
     /// Where an utterance begins, so that no sound of ours is in what precedes the speech.
     fn after_earcon(&self, from: usize, onset: usize) -> usize {
-        if onset < self.rendered_until { from } else { from.max((self.rendered_until + ECHO_TAIL).min(onset)) }
+        match self.rendered_until {
+            Some(until) if onset >= until => from.max((until + ECHO_TAIL).min(onset)),
+            _ => from,
+        }
     }
 
     fn tell(&self, speech: &mut Speech, to: usize, events: &mut Vec<ListenEvent>) {
@@ -554,57 +587,6 @@ fn word_end(frames: &[Frame]) -> usize {
         () if end <= REACH_OF_END => end + SILENCE / 2,
         () => 0,
     }
-}
-
-/// Where a listener's sound comes from: the microphone and the speaker's tap, or a test.
-pub trait Ear {
-    /// Appends the 16 kHz samples that arrived, and what was rendered meanwhile. Never blocks. Says what changed.
-    fn read(&mut self, heard: &mut Vec<f32>, rendered: &mut Vec<f32>) -> Option<DeviceState>;
-}
-
-/// The body of the `listen` thread: asks for sound every 10 ms, does as told, hands every event to `deliver`.
-///
-/// `deliver` may drop an [`ListenEvent::Audio`] when its queue is full; it says false when nobody is there any more.
-/// Ends on [`ListenCommand::Shutdown`], or when either side is gone.
-///
-/// # Errors
-/// When a graph of the wake words fails.
-pub fn run(
-    mut ear: impl Ear,
-    mut listener: Listener,
-    commands: &Receiver<ListenCommand>,
-    mut deliver: impl FnMut(ListenEvent) -> bool,
-) -> Result<(), OnnxError> {
-    let (mut heard, mut rendered) = (Vec::new(), Vec::new());
-    loop {
-        let mut events = match commands.recv_timeout(POLL) {
-            Ok(ListenCommand::Shutdown) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            // Sound that came before the command is heard before it: a key that is let go keeps its last samples.
-            Ok(command) => {
-                let mut events = pump(&mut ear, &mut listener, (&mut heard, &mut rendered))?;
-                events.extend(listener.command(command));
-                events
-            }
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
-        };
-        events.extend(pump(&mut ear, &mut listener, (&mut heard, &mut rendered))?);
-        if !events.into_iter().all(&mut deliver) {
-            return Ok(());
-        }
-    }
-}
-
-fn pump(
-    ear: &mut impl Ear,
-    listener: &mut Listener,
-    (heard, rendered): (&mut Vec<f32>, &mut Vec<f32>),
-) -> Result<Vec<ListenEvent>, OnnxError> {
-    heard.clear();
-    rendered.clear();
-    let change = ear.read(heard, rendered);
-    let mut events: Vec<ListenEvent> = change.map(ListenEvent::Device).into_iter().collect();
-    events.extend(listener.push(heard, rendered)?);
-    Ok(events)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! [`vad`] gives each 16 ms a probability of speech, [`segment`] makes utterances of them. [`utterances`] does both
 //! for a recording: silence or noise alone gives none, so that no model runs for it. [`listener`] does it for a
-//! microphone, with [`echo`] taking out what the speaker plays, and [`wake`] hearing the wake words. No I/O.
+//! microphone, with [`echo`] taking out what the speaker plays, [`process`] the noise, and [`wake`] hearing the wake words.
+//! No I/O.
 
 use std::ops::Range;
 
@@ -10,10 +11,12 @@ use serde::Deserialize;
 
 pub mod echo;
 pub mod listener;
+pub mod process;
 pub mod segment;
 pub mod vad;
 pub mod wake;
 
+use process::{ModelHears, NoiseSuppression};
 use segment::{Frame, Segment, SegmentEvent, Segmenter};
 use vad::{FRAME, Vad};
 
@@ -31,11 +34,37 @@ pub struct ListenConfig {
     pub min_speech_ms: u32,
     /// The greatest length, pre-roll included: the model hears 30 s.
     pub max_ms: u32,
+    /// What voice detection and wake words hear: how much of the noise is taken out.
+    pub noise_suppression: NoiseSuppression,
+    /// The same: is quiet speech made louder?
+    pub gain_control: bool,
+    /// What the model hears.
+    pub model_hears: ModelHears,
 }
 
 impl Default for ListenConfig {
     fn default() -> Self {
-        Self { pre_roll_ms: 800, post_roll_ms: 300, silence_ms: 700, min_speech_ms: 128, max_ms: 30_000 }
+        Self {
+            pre_roll_ms: 800,
+            post_roll_ms: 300,
+            silence_ms: 700,
+            min_speech_ms: 128,
+            max_ms: 30_000,
+            noise_suppression: NoiseSuppression::Off,
+            gain_control: false,
+            model_hears: ModelHears::Raw,
+        }
+    }
+}
+
+impl ListenConfig {
+    /// The same, with all the processing there is, for voice detection, wake words and model.
+    pub fn all_processed(mut self) -> Self {
+        if self.noise_suppression == NoiseSuppression::Off {
+            self.noise_suppression = NoiseSuppression::Moderate;
+        }
+        (self.gain_control, self.model_hears) = (true, ModelHears::Processed);
+        self
     }
 }
 

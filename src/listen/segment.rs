@@ -230,7 +230,14 @@ mod tests {
     }
 
     fn config() -> ListenConfig {
-        ListenConfig { pre_roll_ms: 160, post_roll_ms: 64, silence_ms: 320, min_speech_ms: 128, max_ms: 1600 }
+        ListenConfig {
+            pre_roll_ms: 160,
+            post_roll_ms: 64,
+            silence_ms: 320,
+            min_speech_ms: 128,
+            max_ms: 1600,
+            ..ListenConfig::default()
+        }
     }
 
     /// The utterances in frames, not samples.
@@ -335,6 +342,7 @@ mod tests {
         ) {
             let config = ListenConfig {
                 pre_roll_ms: ms.0, post_roll_ms: ms.1, silence_ms: ms.2, min_speech_ms: ms.3, max_ms: ms.4,
+                ..ListenConfig::default()
             };
             let mut segmenter = Segmenter::new(&config);
             let mut events = Vec::new();

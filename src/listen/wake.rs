@@ -1,36 +1,33 @@
-//! Wake words: samples to "this word was just said".
+//! Wake words, and the stop word: samples to "this word was just said".
 //!
-//! Owns three kinds of graphs (log-mel, speech embedding, and one small head per word, see `onnx/wake/README.md`), the
-//! last two seconds of sound, and what the graphs made of them. The graphs run only while there is voice; when voice
-//! comes after silence, what the heads need of the past is made up for from the sound kept. Decides only whether a
-//! word was said: what follows is the daemon's. Runs on the `listen` thread.
+//! Owns three kinds of graphs (log-mel, speech embedding, and one small head per word, see `onnx/wake/README.md`) and the
+//! streams of sound that go through them. Decides only whether a word was said: what follows is the daemon's. Runs on the
+//! `listen` thread.
+//!
+//! While hearth itself speaks, three streams go through the graphs: the microphone's as it came, the same without echo (the
+//! canceller may take the word away too, when the room has changed since it learnt it), and what is played. A word counts
+//! if either of the first two says it and the third has not just said it.
 
-use std::collections::VecDeque;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::onnx::{Dtype, Graph, Interrupt, OnnxError, Options, Tensor};
+use crate::onnx::OnnxError;
 
-/// Samples between two scores: 80 ms, eight rows of mel.
-const CHUNK: usize = 1280;
-/// Samples before a chunk that its first rows of mel also cover.
-const CONTEXT: usize = 480;
-/// Mel bins of a row.
-const BINS: usize = 32;
-/// Rows of mel that an embedding covers, and by how many the next one is later.
-const ROWS: usize = 76;
-const STEP: usize = 8;
-/// Numbers of an embedding.
-const WIDTH: usize = 96;
-/// Embeddings that a head sees.
-const WINDOW: usize = 16;
-/// Chunks kept: the rows of a window and of the one before it.
-const KEPT: usize = (ROWS + WINDOW * STEP).div_ceil(STEP);
-/// Chunks without voice until the graphs rest: a word's score comes up to 400 ms after its end.
-const LINGER: usize = 12;
-/// Chunks after a wake word in which none counts: 2 s.
+mod stream;
+use stream::{Graphs, Stream};
+
+/// Chunks of 80 ms after a wake word in which none counts: 2 s.
 const REFRACTORY: usize = 25;
+/// Chunks after a reply in which its echo may still be heard and scored: 1.2 s.
+const AFTER_REPLY: usize = 15;
+/// Chunks for which a word does not count once the reply said it: its echo comes with the device's latency, and its score
+/// up to 400 ms later.
+const ECHOES: usize = 15;
+/// Of what is rendered, so much of a score is the word.
+const RENDERED: f32 = 0.2;
+/// A rendered sample below -60 dB of full scale is silence.
+const SILENT: f32 = 1e-3;
 
 /// A wake word in the configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -47,25 +44,50 @@ fn threshold() -> f32 {
     0.9
 }
 
-/// A wake word was said.
+/// A word was said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Woken {
     /// Which.
     pub word: String,
     /// How sure, in [0, 1].
     pub score: f32,
+    /// It is the stop word.
+    pub stop: bool,
 }
 
-/// Listens for wake words: [`WakeWords`], or a test's stand-in.
+/// Sound of the microphone: the same samples twice, 16 kHz in [-1, 1].
+#[derive(Debug, Clone, Copy)]
+pub struct Sound<'a> {
+    /// Without echo, and without noise where the configuration says so.
+    pub processed: &'a [f32],
+    /// As it came; no fewer.
+    pub raw: &'a [f32],
+}
+
+impl<'a> Sound<'a> {
+    /// Sound in which nothing was changed.
+    pub fn plain(samples: &'a [f32]) -> Self {
+        Self { processed: samples, raw: samples }
+    }
+}
+
+/// Listens for words: [`WakeWords`], or a test's stand-in.
 pub trait Spot: Send {
-    /// Takes 16 kHz samples in [-1, 1]; `voice` says whether somebody may be speaking in them.
+    /// Takes what was heard; `voice` says whether somebody may be speaking in it.
     ///
     /// # Errors
     /// When a graph fails.
-    fn push(&mut self, samples: &[f32], voice: bool) -> Result<Option<Woken>, OnnxError>;
-    /// A reply with these words begins to play (none: it ended). Meanwhile a wake word needs more, and one that the
-    /// reply itself says does not count.
-    fn replying(&mut self, words: Option<&str>);
+    fn push(&mut self, sound: Sound<'_>, voice: bool) -> Result<Option<Woken>, OnnxError>;
+    /// Takes 16 kHz samples that were played, no later than their echo is heard.
+    ///
+    /// # Errors
+    /// When a graph fails.
+    fn rendered(&mut self, samples: &[f32]) -> Result<(), OnnxError>;
+    /// A reply begins to play or is over. Meanwhile a wake word needs more, one that the reply itself says does not count,
+    /// and the stop word is listened for.
+    fn replying(&mut self, replying: bool);
+    /// Something begins to ring or is over: the stop word is listened for.
+    fn ringing(&mut self, ringing: bool);
     /// Other thresholds, by word; words that are not loaded are passed over.
     fn set_thresholds(&mut self, words: &[WakeConfig]);
     /// Forgets all that was heard.
@@ -74,193 +96,167 @@ pub trait Spot: Send {
 
 /// The wake words of one microphone.
 pub struct WakeWords {
-    mel: Graph,
-    embedding: Graph,
+    graphs: Graphs,
     heads: Vec<Head>,
-    interrupt: Interrupt,
-    /// Samples at 16-bit scale: `CONTEXT`, `KEPT` chunks, and those of the unfinished one.
-    sound: VecDeque<f32>,
-    unfinished: usize,
-    /// The last rows of mel, `ROWS` at most, and embeddings, `WINDOW` at most.
-    rows: VecDeque<f32>,
-    embeddings: VecDeque<f32>,
-    /// Voice in the unfinished chunk?
-    voice: bool,
-    /// Chunks until the graphs rest.
-    awake: usize,
-    /// Chunks until a wake word counts again.
+    processed: Stream,
+    raw: Stream,
+    rendered: Stream,
+    /// Chunks until a word counts again.
     resting: usize,
     replying: bool,
+    ringing: bool,
+    /// Chunks until it is again as if nothing had been said.
+    guarded: usize,
+    /// Heard during a reply in the last chunk: it counts if the reply turns out not to have said it.
+    suspect: Option<(usize, f32)>,
 }
 
 struct Head {
     word: String,
     threshold: f32,
-    graph: Graph,
-    /// The score before the mean of two.
-    raw: f32,
-    score: f32,
-    /// The reply that plays says this word.
-    said_by_reply: bool,
+    stop: bool,
+    /// Chunks for which the word does not count: the reply said it.
+    said_by_reply: usize,
 }
 
 impl WakeWords {
-    /// Opens the graphs in `dir` (`melspectrogram.onnx`, `embedding_model.onnx`, `WORD.onnx`).
+    /// Opens the graphs in `dir` (`melspectrogram.onnx`, `embedding_model.onnx`, `WORD.onnx`, `_` for a space) for wake words
+    /// and for the stop word, if there is one.
     ///
     /// # Errors
     /// When a graph is missing or has other inputs and outputs.
-    pub fn load(dir: &Path, words: &[WakeConfig]) -> Result<Self, OnnxError> {
-        let open = |name: &str, input: (&str, usize), output: (&str, usize)| {
-            let graph = Graph::open(&dir.join(format!("{name}.onnx")), Options { threads: 1, spin: false })?;
-            graph.require_input(input.0, &[Dtype::F32], input.1)?;
-            graph.require_output(output.0, &[Dtype::F32], output.1)?;
-            Ok::<_, OnnxError>(graph)
-        };
-        let head = |config: &WakeConfig| {
-            let graph = open(&config.word, ("embeddings", 3), ("score", 2))?;
+    pub fn load(dir: &Path, words: &[WakeConfig], stop: Option<&WakeConfig>) -> Result<Self, OnnxError> {
+        let head = |config: &WakeConfig, stop| {
             let (word, threshold) = (config.word.clone(), config.threshold);
-            Ok(Head { word, threshold, graph, raw: 0.0, score: 0.0, said_by_reply: false })
+            Head { word, threshold, stop, said_by_reply: 0 }
         };
+        let wake = words.iter().map(|config| head(config, false));
+        let heads: Vec<Head> = wake.chain(stop.map(|config| head(config, true))).collect();
+        let n = heads.len();
         Ok(Self {
-            mel: open("melspectrogram", ("input", 2), ("output", 4))?,
-            embedding: open("embedding_model", ("input_1", 4), ("conv2d_19", 4))?,
-            heads: words.iter().map(head).collect::<Result<_, OnnxError>>()?,
-            interrupt: Interrupt::new()?,
-            sound: vec![0.0; CONTEXT + KEPT * CHUNK].into(),
-            unfinished: 0,
-            rows: VecDeque::with_capacity((ROWS + STEP) * BINS),
-            embeddings: VecDeque::with_capacity((WINDOW + 1) * WIDTH),
-            voice: false,
-            awake: 0,
+            graphs: Graphs::open(dir, heads.iter().map(|head| head.word.as_str()))?,
+            heads,
+            processed: Stream::new(n),
+            raw: Stream::new(n),
+            rendered: Stream::new(n),
             resting: 0,
             replying: false,
+            ringing: false,
+            guarded: 0,
+            suspect: None,
         })
     }
 
     /// The latest score of each word, for a meter.
     pub fn scores(&self) -> impl Iterator<Item = (&str, f32)> {
-        self.heads.iter().map(|head| (head.word.as_str(), head.score))
+        self.heads.iter().enumerate().map(|(i, head)| (head.word.as_str(), self.score(i)))
     }
 
+    fn score(&self, head: usize) -> f32 {
+        self.processed.score(head).max(self.raw.score(head))
+    }
+
+    /// A chunk of the microphone is full.
     fn chunk(&mut self) -> Result<Option<Woken>, OnnxError> {
-        let voice = std::mem::take(&mut self.voice);
+        let stops = self.stops();
+        let heads = &self.heads;
+        let wanted = |i: usize| !heads[i].stop || stops;
+        self.graphs.chunk(&mut self.processed, wanted)?;
+        self.graphs.chunk(&mut self.raw, wanted)?;
         self.resting = self.resting.saturating_sub(1);
-        if voice {
-            if self.awake == 0 {
-                self.make_up()?;
-            } else {
-                self.mel_rows(KEPT - 1)?;
-                self.embed(1)?;
-                self.score(0)?;
-            }
-            self.awake = LINGER;
-        } else if self.awake > 0 {
-            self.awake -= 1;
-            self.mel_rows(KEPT - 1)?;
-            self.embed(1)?;
-            self.score(0)?;
-        } else {
-            self.heads.iter_mut().for_each(|head| (head.raw, head.score) = (0.0, 0.0));
-            return Ok(None);
-        }
-        Ok(self.decide())
-    }
-
-    /// Voice after silence: the rows and embeddings of the sound kept, as if the graphs had run all the time.
-    fn make_up(&mut self) -> Result<(), OnnxError> {
-        self.rows.clear();
-        self.embeddings.clear();
-        for chunk in 0..KEPT {
-            self.mel_rows(chunk)?;
-        }
-        self.embed(WINDOW + 1)?;
-        self.score(1)?;
-        self.score(0)
-    }
-
-    /// Appends the rows of one of the chunks kept.
-    fn mel_rows(&mut self, chunk: usize) -> Result<(), OnnxError> {
-        let from = chunk * CHUNK;
-        let samples: Vec<f32> = self.sound.range(from..from + CONTEXT + CHUNK).copied().collect();
-        let input = Tensor::f32(&[1, CONTEXT + CHUNK], samples)?;
-        let rows = self.mel.run(&[("input", &input)], &self.interrupt)?.take("output")?;
-        // As the embedding was trained; what is quieter than that is silence.
-        self.rows.extend(rows.as_f32()?.iter().map(|v| (v / 10.0 + 2.0).max(0.0)));
-        Ok(())
-    }
-
-    /// The last `n` embeddings that the rows allow.
-    fn embed(&mut self, n: usize) -> Result<(), OnnxError> {
-        let have = self.rows.len() / BINS;
-        let first = have.saturating_sub(ROWS + (n - 1) * STEP);
-        let mut windows = Vec::with_capacity(n * ROWS * BINS);
-        for i in 0..n {
-            let from = (first + i * STEP) * BINS;
-            windows.extend(self.rows.range(from..from + ROWS * BINS));
-        }
-        let input = Tensor::f32(&[n, ROWS, BINS, 1], windows)?;
-        let made = self.embedding.run(&[("input_1", &input)], &self.interrupt)?.take("conv2d_19")?;
-        self.embeddings.extend(made.as_f32()?);
-        self.rows.drain(..(have.saturating_sub(ROWS)) * BINS);
-        self.embeddings.drain(..self.embeddings.len().saturating_sub((WINDOW + 1) * WIDTH));
-        Ok(())
-    }
-
-    /// The heads' scores of the window that ended so many chunks ago.
-    fn score(&mut self, ago: usize) -> Result<(), OnnxError> {
-        let to = self.embeddings.len() - ago * WIDTH;
-        let window: Vec<f32> = self.embeddings.range(to - WINDOW * WIDTH..to).copied().collect();
-        let input = Tensor::f32(&[1, WINDOW, WIDTH], window)?;
+        let found = self.decide();
         for head in &mut self.heads {
-            let raw = head.graph.run(&[("embeddings", &input)], &self.interrupt)?.take("score")?.as_f32()?[0];
-            // The mean of two, as the heads were measured: one lucky window is no word.
-            head.score = (head.raw + raw) / 2.0;
-            head.raw = raw;
+            head.said_by_reply = head.said_by_reply.saturating_sub(1);
         }
-        Ok(())
+        if !self.replying && self.guarded > 0 {
+            self.guarded -= 1;
+            if self.guarded == 0 {
+                self.raw.rest();
+                self.rendered.rest();
+            }
+        }
+        Ok(found)
+    }
+
+    fn stops(&self) -> bool {
+        self.guarded > 0 || self.ringing
     }
 
     fn decide(&mut self) -> Option<Woken> {
+        let suspect = self.suspect.take();
         if self.resting > 0 {
             return None;
         }
-        let replying = self.replying;
-        let needs = |head: &Head| if replying { (1.0 + head.threshold) / 2.0 } else { head.threshold };
-        for head in self.heads.iter().filter(|head| head.score >= 0.5) {
-            let (word, score, needs, in_reply) = (head.word.as_str(), head.score, needs(head), head.said_by_reply);
+        // What was played a moment ago is scored by now.
+        if let Some((head, score)) = suspect.filter(|(head, _)| self.heads[*head].said_by_reply == 0) {
+            return Some(self.found(head, score));
+        }
+        let guarded = self.guarded > 0;
+        let needs = |head: &Head| if guarded && !head.stop { (1.0 + head.threshold) / 2.0 } else { head.threshold };
+        for (i, head) in self.heads.iter().enumerate().filter(|(i, _)| self.score(*i) >= 0.5) {
+            let (word, score, needs, in_reply) =
+                (head.word.as_str(), self.score(i), needs(head), head.said_by_reply > 0);
             tracing::debug!(word, score, needs, in_reply, "sounds like a wake word");
         }
-        let said = self.heads.iter().filter(|head| head.score >= needs(head) && !head.said_by_reply);
-        let best = said.max_by(|a, b| a.score.total_cmp(&b.score))?;
+        let said = self.heads.iter().enumerate().map(|(i, head)| (i, self.score(i), head));
+        let said = said.filter(|(_, score, head)| *score >= needs(head) && head.said_by_reply == 0);
+        let (head, score, _) = said.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        if guarded {
+            self.suspect = Some((head, score));
+            return None;
+        }
+        Some(self.found(head, score))
+    }
+
+    fn found(&mut self, head: usize, score: f32) -> Woken {
         self.resting = REFRACTORY;
-        Some(Woken { word: best.word.clone(), score: best.score })
+        let head = &self.heads[head];
+        Woken { word: head.word.clone(), score, stop: head.stop }
     }
 }
 
 impl Spot for WakeWords {
-    fn push(&mut self, mut samples: &[f32], voice: bool) -> Result<Option<Woken>, OnnxError> {
+    fn push(&mut self, mut sound: Sound<'_>, voice: bool) -> Result<Option<Woken>, OnnxError> {
         let mut woken = None;
-        while !samples.is_empty() {
-            let (head, rest) = samples.split_at(samples.len().min(CHUNK - self.unfinished));
-            self.sound.extend(head.iter().map(|v| if v.is_finite() { v.clamp(-1.0, 1.0) * 32_768.0 } else { 0.0 }));
-            self.unfinished += head.len();
-            self.voice |= voice;
-            samples = rest;
-            if self.unfinished == CHUNK {
-                self.unfinished = 0;
-                self.sound.drain(..CHUNK);
+        // Whether somebody speaks into a reply is hard to tell.
+        let guarded = self.guarded > 0;
+        let voice = guarded || voice && (self.ringing || self.heads.iter().any(|head| !head.stop));
+        while !sound.processed.is_empty() {
+            let n = self.processed.take(sound.processed, voice);
+            self.raw.take(&sound.raw[..n], guarded);
+            sound = Sound { processed: &sound.processed[n..], raw: &sound.raw[n..] };
+            if self.processed.is_full() {
                 woken = self.chunk()?.or(woken);
             }
         }
         Ok(woken)
     }
 
-    fn replying(&mut self, words: Option<&str>) {
-        self.replying = words.is_some();
-        let words = words.unwrap_or_default().to_lowercase();
-        for head in &mut self.heads {
-            head.said_by_reply = words.contains(&head.word.to_lowercase());
+    fn rendered(&mut self, mut samples: &[f32]) -> Result<(), OnnxError> {
+        while !samples.is_empty() {
+            let sounds = self.guarded > 0 && samples.iter().any(|v| v.abs() > SILENT);
+            samples = &samples[self.rendered.take(samples, sounds)..];
+            if self.rendered.is_full() {
+                self.graphs.chunk(&mut self.rendered, |_| true)?;
+                for (i, head) in self.heads.iter_mut().enumerate() {
+                    if self.rendered.score(i) >= RENDERED {
+                        head.said_by_reply = ECHOES;
+                    }
+                }
+            }
         }
+        Ok(())
+    }
+
+    fn replying(&mut self, replying: bool) {
+        self.replying = replying;
+        if replying {
+            self.guarded = AFTER_REPLY;
+        }
+    }
+
+    fn ringing(&mut self, ringing: bool) {
+        self.ringing = ringing;
     }
 
     fn set_thresholds(&mut self, words: &[WakeConfig]) {
@@ -272,9 +268,9 @@ impl Spot for WakeWords {
     }
 
     fn reset(&mut self) {
-        self.sound.iter_mut().for_each(|v| *v = 0.0);
-        self.voice = false;
-        self.awake = 0;
-        self.heads.iter_mut().for_each(|head| (head.raw, head.score) = (0.0, 0.0));
+        for stream in [&mut self.processed, &mut self.raw, &mut self.rendered] {
+            stream.reset();
+        }
+        self.suspect = None;
     }
 }

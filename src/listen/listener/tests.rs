@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::audio::wav;
+use crate::listen::process::NoiseSuppression;
 use crate::listen::wake::Woken;
 use std::path::Path;
 use std::sync::mpsc;
@@ -33,12 +34,17 @@ fn sentence(name: &str) -> Vec<f32> {
 struct At(usize);
 
 impl Spot for At {
-    fn push(&mut self, samples: &[f32], _: bool) -> Result<Option<Woken>, OnnxError> {
-        let (before, after) = (self.0, self.0.saturating_sub(samples.len()));
+    fn push(&mut self, sound: Sound<'_>, _: bool) -> Result<Option<Woken>, OnnxError> {
+        assert_eq!(sound.processed.len(), sound.raw.len());
+        let (before, after) = (self.0, self.0.saturating_sub(sound.raw.len()));
         self.0 = after;
-        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9 }))
+        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9, stop: false }))
     }
-    fn replying(&mut self, _: Option<&str>) {}
+    fn rendered(&mut self, _: &[f32]) -> Result<(), OnnxError> {
+        Ok(())
+    }
+    fn replying(&mut self, _: bool) {}
+    fn ringing(&mut self, _: bool) {}
     fn set_thresholds(&mut self, _: &[WakeConfig]) {}
     fn reset(&mut self) {}
 }
@@ -83,6 +89,7 @@ fn short(events: &[(usize, ListenEvent)]) -> String {
         ListenEvent::Pause => "P",
         ListenEvent::Resumed => "R",
         ListenEvent::BargeIn => "B",
+        ListenEvent::Stop { .. } => "!",
         ListenEvent::End(EndReason::Silence) => ".silence",
         ListenEvent::End(EndReason::Cap) => ".cap",
         ListenEvent::End(EndReason::Released) => ".released",
@@ -240,6 +247,81 @@ fn speech_interrupts_a_reply_and_its_echo_does_not() {
     assert_eq!(short(&play(listener(0), &both, &reply, &speaking)), "B");
     // With nothing playing it is speech like any other.
     assert_eq!(short(&play(listener(0), &reply, &[], &[])), "");
+}
+
+#[test]
+fn a_one_word_command_ends_within_a_second() {
+    // S6. Nothing was heard before: the detector's first frames are not taken for silence.
+    let word = sentence(STOVE)[..7200].to_vec();
+    for before_ms in [0, 100, 1000] {
+        let sound = [room(before_ms), word.clone(), room(2500)].concat();
+        let events = play(listener(0), &sound, &[], &[(0, ARM)]);
+        assert_eq!(short(&events), "SP.silence", "after {before_ms} ms");
+        assert!(end_at(&events) < before_ms * 16 + word.len() + 16_000, "after {before_ms} ms");
+        assert!(told(&events, &sound).start <= before_ms * 16, "after {before_ms} ms");
+    }
+}
+
+#[test]
+fn a_fan_after_a_command_ends_it_by_the_cap_at_the_latest() {
+    // S7.
+    let command = sentence(STOVE);
+    let config = ListenConfig { max_ms: 5000, ..ListenConfig::default() };
+    for gain in [1.0, 10.0, 100.0, 400.0] {
+        let fan: Vec<f32> = room(8000).iter().map(|v| v * gain).collect();
+        let sound = [room(1000), command.clone(), fan].concat();
+        let events = play(Listener::new(&config, None), &sound, &[], &[(8000, ARM)]);
+        let reasons = events.iter().filter(|(_, event)| matches!(event, ListenEvent::End(_))).count();
+        assert_eq!(reasons, 1, "at {gain}: {}", short(&events));
+        assert!(end_at(&events) <= 16_000 + 5000 * 16, "at {gain}: {}", end_at(&events));
+    }
+    // Somebody on the television goes on and on.
+    let sound = [room(1000), command.clone(), command.clone(), command.clone(), command].concat();
+    assert_eq!(short(&play(Listener::new(&config, None), &sound, &[], &[(8000, ARM)])), "S.cap");
+}
+
+#[test]
+fn the_model_hears_raw_sound_whatever_the_ears_hear() {
+    let (command, raw) = (sentence(PASTA), ListenConfig::default());
+    let sound = [room(1000), command, room(1504)].concat();
+    let suppressed = ListenConfig { noise_suppression: NoiseSuppression::High, gain_control: true, ..raw.clone() };
+    let audio = |config: &ListenConfig, commands: &[(usize, ListenCommand)]| -> Vec<f32> {
+        let events = play(Listener::new(config, None), &sound, &[], commands);
+        assert_eq!(short(&events), "SP.silence");
+        let audio = events.into_iter().filter_map(|(_, e)| if let ListenEvent::Audio(s) = e { Some(s) } else { None });
+        audio.flatten().collect()
+    };
+    let is_raw = |audio: &[f32]| sound.windows(audio.len()).any(|piece| piece == audio);
+    let arm = [(8000, ARM)];
+    assert!(is_raw(&audio(&suppressed, &arm)));
+    let processed = ListenConfig { model_hears: ModelHears::Processed, ..suppressed.clone() };
+    assert!(!is_raw(&audio(&processed, &arm)));
+    // Settings change while it runs.
+    let configure = |config: &ListenConfig| (1600, ListenCommand::Configure(config.clone(), Vec::new()));
+    assert!(!is_raw(&audio(&raw, &[configure(&processed), arm[0].clone()])));
+    assert!(is_raw(&audio(&processed, &[configure(&raw), arm[0].clone()])));
+}
+
+#[test]
+fn the_stop_word_is_told_and_changes_nothing() {
+    struct Stop(At);
+    impl Spot for Stop {
+        fn push(&mut self, sound: Sound<'_>, voice: bool) -> Result<Option<Woken>, OnnxError> {
+            Ok(self.0.push(sound, voice)?.map(|woken| Woken { stop: true, ..woken }))
+        }
+        fn rendered(&mut self, _: &[f32]) -> Result<(), OnnxError> {
+            Ok(())
+        }
+        fn replying(&mut self, _: bool) {}
+        fn ringing(&mut self, _: bool) {}
+        fn set_thresholds(&mut self, _: &[WakeConfig]) {}
+        fn reset(&mut self) {}
+    }
+    let sound = [room(1000), sentence(PASTA), room(1505)].concat();
+    let listener = Listener::new(&ListenConfig::default(), Some(Box::new(Stop(At(24_000)))));
+    let events = play(listener, &sound, &[], &[(8000, ARM)]);
+    assert_eq!(short(&events), "S!P.silence");
+    told(&events, &sound);
 }
 
 #[test]
