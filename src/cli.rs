@@ -249,6 +249,12 @@ enum HomeVerb {
         #[arg(long)]
         json: bool,
     },
+    /// A line for every change in the home, until it is stopped
+    Watch {
+        /// Print JSON, one object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Call a tool, whatever its level; prints the result
     Call {
         /// Its name, such as turn_on
@@ -337,6 +343,7 @@ impl Args {
                 timers::run(&config?.checked()?, verb.map_or(Order::List, TimerVerb::order), json)
             }
             Verb::Home { verb: HomeVerb::List { json } } => household::list(&config?.checked()?, json),
+            Verb::Home { verb: HomeVerb::Watch { json } } => household::watch(&config?.checked()?, json),
             Verb::Home { verb: HomeVerb::Call { tool, arguments } } => {
                 household::call(&config?.checked()?, &tool, &arguments)
             }

@@ -69,6 +69,15 @@ pub struct ToolSpec {
     pub schema: Option<Value>,
 }
 
+/// What a model is told before the first turn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Declared {
+    /// The system text.
+    pub system: String,
+    /// The tools.
+    pub tools: Vec<ToolSpec>,
+}
+
 /// May a tool or a parameter have this name? Letters, digits and underscores, at least one.
 #[must_use]
 pub fn is_word(name: &str) -> bool {

@@ -61,6 +61,13 @@ impl Memory {
         !self.pending.is_empty()
     }
 
+    /// Does a question still wait for a yes now?
+    #[must_use]
+    pub fn awaits(&self, now: Instant) -> bool {
+        let late = |pending: &Pending| pending.since.is_none_or(|since| now.duration_since(since) > self.window);
+        self.asks() && !self.pending.iter().any(late)
+    }
+
     /// The question is void: what was going on was cancelled.
     pub fn drop_question(&mut self) {
         self.pending.clear();

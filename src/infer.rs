@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use crate::conversation::Job;
-use crate::dialogue::{ReplyEvent, TurnId};
+use crate::dialogue::{Declared, ReplyEvent, TurnId};
 use crate::model::{ModelError, Respond};
 use crate::onnx::Interrupt;
 use crate::threads::Pulse;
@@ -35,25 +35,30 @@ pub fn run(
     jobs: &Receiver<(TurnId, Job)>,
     report: &mut dyn FnMut(Report),
 ) {
-    let mut worker = Worker { model, interrupt, current: None, drafting: false };
+    let mut worker = Worker { model, interrupt, current: None, drafting: false, news: None };
     loop {
         pulse.beat();
         let next = if worker.drafting {
-            match jobs.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
-            }
+            jobs.try_recv()
         } else {
-            match jobs.recv_timeout(IDLE) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+            jobs.recv_timeout(IDLE).map_err(|error| match error {
+                RecvTimeoutError::Timeout => TryRecvError::Empty,
+                RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+            })
         };
         let result = match next {
-            None => worker.model.advance().map(|more| worker.drafting = more),
-            Some((turn, job)) => worker.job(turn, job, report),
+            Ok((turn, job)) => worker.job(turn, job, report),
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) if worker.drafting => worker.model.advance().map(|more| worker.drafting = more),
+            Err(TryRecvError::Empty) if worker.current.is_none() && worker.news.is_some() => {
+                // Whoever begins a turn from here on interrupts it; who did just before is served first.
+                worker.interrupt.clear();
+                match jobs.try_recv() {
+                    Ok((turn, job)) => worker.job(turn, job, report),
+                    Err(_) => worker.declare(pulse),
+                }
+            }
+            Err(TryRecvError::Empty) => continue,
         };
         if let Err(error) = result {
             worker.give_up(&error, report);
@@ -68,10 +73,16 @@ struct Worker<'a> {
     current: Option<TurnId>,
     /// A draft stands and is not decoded to its end.
     drafting: bool,
+    /// What the model is to be told when there is nothing else to do.
+    news: Option<Box<Declared>>,
 }
 
 impl Worker<'_> {
     fn job(&mut self, turn: TurnId, job: Job, report: &mut dyn FnMut(Report)) -> Result<(), ModelError> {
+        if let Job::Declare(told) = job {
+            self.news = Some(told);
+            return Ok(());
+        }
         if let Job::Begin(start) = job {
             self.interrupt.clear();
             (self.current, self.drafting) = (Some(turn), false);
@@ -85,14 +96,17 @@ impl Worker<'_> {
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
-            Job::Begin(_) => Ok(()),
+            Job::Begin(_) | Job::Declare(_) => Ok(()),
             Job::Hear(samples) => self.model.hear(&samples),
             Job::Read(text) => self.model.read(&text),
             Job::Draft => self.model.draft(),
             Job::Resume => self.model.resume(),
             Job::Commit => self.model.commit(&mut emit),
             Job::Answer(results) => self.model.answer(&results, &mut emit),
-            Job::Settle { results, said } => self.model.settle(&results, &said),
+            Job::Settle { results, said } => {
+                self.current = None;
+                self.model.settle(&results, &said)
+            }
             Job::Cancel => {
                 self.current = None;
                 self.model.cancel()
@@ -100,6 +114,17 @@ impl Worker<'_> {
         }?;
         if decodes {
             report(Report::Times(turn, self.model.timeline()));
+        }
+        Ok(())
+    }
+
+    /// Tells the model what the home is like by now. What it knew holds until that is done, and if it cannot be done.
+    fn declare(&mut self, pulse: &Pulse) -> Result<(), ModelError> {
+        let Some(told) = self.news.take() else { return Ok(()) };
+        match self.model.declare(&told, &mut || pulse.beat()) {
+            Ok(()) => tracing::info!(tools = told.tools.len(), "the model was told of the home"),
+            Err(ModelError::Interrupted) => self.news = Some(told),
+            Err(error) => tracing::error!(%error, "the model could not be told of the home: it goes by what it knew"),
         }
         Ok(())
     }

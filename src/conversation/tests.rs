@@ -21,6 +21,7 @@ fn short(output: Output) -> String {
     match output {
         Output::Model(id, job) => {
             let job = match job {
+                Job::Begin(Start::Answer) => "begin answer".into(),
                 Job::Begin(_) => "begin".into(),
                 Job::Hear(samples) => format!("hear {}", samples.len()),
                 Job::Read(text) => format!("read {text}"),
@@ -30,6 +31,7 @@ fn short(output: Output) -> String {
                 Job::Answer(_) => "answer".into(),
                 Job::Settle { .. } => "settle".into(),
                 Job::Cancel => "forget".into(),
+                Job::Declare(_) => "declare".into(),
             };
             format!("{}:{job}", id.0)
         }

@@ -26,6 +26,9 @@ pub struct Device {
     /// `window`, `garage door`, `door`, `lock`, `tv`, `radio`, `speaker`, `vacuum`, `scene`, `script`, `coffee machine`,
     /// `sensor`, `alarm system`. `blinds` and `curtains` are one device each. Any other word is a kind too.
     pub kind: String,
+    /// The temperatures that it can be set to, in tenths of a degree Celsius, if it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_dc: Option<(i32, i32)>,
 }
 
 /// What is wanted of a device.

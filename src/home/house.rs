@@ -3,6 +3,7 @@
 //! A call becomes an order to one device or several (`orders`), the backends carry it out, and `speak` words
 //! the states that came back. Never guesses: what is not clear is asked back (S14). Runs on whichever thread awaits.
 
+pub mod declare;
 mod orders;
 mod speak;
 
@@ -24,12 +25,12 @@ use super::device::{Backend, Device, Fault, Health, Order, State};
 use super::hass::HomeAssistantConfig;
 use super::mqtt::MqttConfig;
 use super::phrase::{at, list, sentence};
-use super::resolve::{Found, by_name, by_place, room_named};
+use super::resolve::{Found, by_name, by_place, kind_in_place, room_named};
 use super::risk::{Intent, Level, RiskConfig};
 use super::simulated::SimulatedConfig;
 use super::webhook::WebhookConfig;
 use super::{Answer, DEADLINE_S, Tool, asked, failed, refused, result};
-use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
+use crate::dialogue::{Arguments, Declared, Outcome, ToolResult, ToolSpec};
 
 /// A device has a little less time than the whole call, so that one that is silent does not hide the others.
 const EACH: Duration = Duration::from_millis(DEADLINE_S * 1000 - 200);
@@ -119,6 +120,15 @@ impl House {
         self.backends.iter().map(|backend| (backend.name(), backend.health())).collect()
     }
 
+    /// What a model that reads declarations is told: of these tools those that this home is for, with its names, and
+    /// `system` with a list of what there is.
+    #[must_use]
+    pub fn declared(&self, tools: &[ToolSpec], system: &str) -> Declared {
+        let devices = self.devices();
+        let system = format!("{}{}", system.trim_end(), declare::overview(&devices));
+        Declared { system, tools: declare::narrowed(tools, &devices, self.degrees) }
+    }
+
     /// Another number whenever the devices are others: then grammar and prompt want to be made anew.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -160,79 +170,40 @@ impl House {
         arguments: &Arguments,
         devices: &[Device],
     ) -> Result<(Vec<Device>, Subject, String), Box<ToolResult>> {
-        let word = |key: &str| arguments.get(key).and_then(Value::as_str);
-        let (room, here) = (word("room"), self.here.as_deref());
-        let kinds = action.kinds();
-        let kind = match (word("kind"), kinds.first()) {
-            (Some(kind), _) => kind,
-            (None, Some(kind)) => kind,
-            (None, None) => "device",
+        let Some(called) = Called::from(action, arguments) else {
+            return Err(Box::new(asked(tool, "Which device do you mean?".to_owned())));
         };
-        // A name says more than a kind and a room.
-        let name = word("name").or_else(|| word("scene").filter(|_| action == Action::Scene));
-        let (among, found, called) = match (name, word("kind"), kinds) {
-            (Some(name), _, []) => (devices.to_vec(), Wanted::Name(name), name),
-            (Some(name), _, kinds) => (
-                devices.iter().filter(|d| kinds.contains(&d.kind.as_str())).cloned().collect(),
-                Wanted::Name(name),
-                name,
-            ),
-            (None, Some(kind), _) => (devices.to_vec(), Wanted::Kind(kind), kind),
-            // Several kinds do for this tool: for finding they are one.
-            (None, None, [first, ..]) => {
-                let like = |device: &Device| match kinds.contains(&device.kind.as_str()) {
-                    true => Device { kind: (*first).to_owned(), ..device.clone() },
-                    false => device.clone(),
-                };
-                (devices.iter().map(like).collect(), Wanted::Kind(first), *first)
-            }
-            (None, None, []) => return Err(Box::new(asked(tool, "Which device do you mean?".to_owned()))),
-        };
-        let room = if name.is_some() { None } else { room };
-        let found = match found {
-            Wanted::Name(name) => match (by_name(&among, name), kinds.first()) {
-                (Found::Nothing(_), Some(kind)) => by_name(&among, &format!("{name} {kind}")),
-                (found, _) => found,
-            },
-            Wanted::Kind(kind) => match (by_place(&among, kind, room, here), room) {
-                // No room, but perhaps a part of a name: "the light over the stove" may be called just that.
-                (Found::NoRoom, Some(room)) => match by_name(&among, &format!("{room} {kind}")) {
-                    Found::One(device) => Found::One(device),
-                    _ => Found::NoRoom,
-                },
-                (found, _) => found,
-            },
-        };
+        let among = called.among(action, devices);
+        let found = called.found(&among, action, self.here.as_deref());
         let own =
             |device: &Device| devices.iter().find(|d| d.id == device.id).cloned().unwrap_or_else(|| device.clone());
+        let (words, room, kind) = (called.words, called.room, called.kind.to_owned());
         match found {
             Found::One(device) => {
                 let device = own(device);
                 let subject = Subject::one(&device);
-                Ok((vec![device], subject, kind.to_owned()))
+                Ok((vec![device], subject, kind))
             }
             Found::All(all) if all.len() > MAX_DEVICES => {
                 Err(Box::new(refused(tool, "too many devices", format!("{} devices are too many at once.", all.len()))))
             }
             Found::All(all) => {
-                let place = room.map(|room| room_named(devices, room).unwrap_or(room));
                 let all: Vec<Device> = all.into_iter().map(own).collect();
-                let place = place.or_else(|| if speak_of_room(&all, called) { all[0].room.as_deref() } else { None });
-                let subject = Subject::all(&all, called, place);
-                Ok((all, subject, kind.to_owned()))
+                let subject = together(&all, devices, &called);
+                Ok((all, subject, kind))
             }
             Found::Ambiguous(several) => {
                 let several: Vec<Device> = several.into_iter().map(own).collect();
                 match self.likeliest(action, &several) {
-                    Some(device) => Ok((vec![device.clone()], Subject::one(device), kind.to_owned())),
-                    None => Err(Box::new(asked(tool, which(called, &several)))),
+                    Some(device) => Ok((vec![device.clone()], Subject::one(device), kind)),
+                    None => Err(Box::new(asked(tool, which(words, &several)))),
                 }
             }
             Found::Nothing(near) => {
                 let near: Vec<Device> = near.into_iter().map(own).collect();
-                Err(Box::new(missing(tool, called, room, &near)))
+                Err(Box::new(missing(tool, words, room, &near)))
             }
-            Found::NoRoom => Err(Box::new(missing(tool, called, room, &[]))),
+            Found::NoRoom => Err(Box::new(missing(tool, words, room, &[]))),
         }
     }
 
@@ -397,10 +368,89 @@ impl House {
     }
 }
 
-/// How a device is called by a call.
-enum Wanted<'a> {
-    Name(&'a str),
-    Kind(&'a str),
+/// What a call names.
+#[derive(Debug, Clone, Copy)]
+struct Called<'a> {
+    by: By,
+    /// As it was called.
+    words: &'a str,
+    /// The kind that it is, as far as the call says.
+    kind: &'a str,
+    room: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Name,
+    Kind,
+    /// By nothing: the tool itself says what it is for.
+    Tool,
+}
+
+impl<'a> Called<'a> {
+    /// `None` when nothing is named. A name says more than a kind and a room.
+    fn from(action: Action, arguments: &'a Arguments) -> Option<Self> {
+        let word = |key: &str| arguments.get(key).and_then(Value::as_str);
+        let name = word("name").or_else(|| word("scene").filter(|_| action == Action::Scene));
+        let (kind, own) = (word("kind"), action.kinds().first().copied());
+        let called = |by, words| Self { by, words, kind: kind.or(own).unwrap_or("device"), room: word("room") };
+        match (name, kind, own) {
+            (Some(name), ..) => Some(Self { room: None, ..called(By::Name, name) }),
+            (None, Some(kind), _) => Some(called(By::Kind, kind)),
+            (None, None, Some(own)) => Some(called(By::Tool, own)),
+            (None, None, None) => None,
+        }
+    }
+
+    /// The devices among which it is looked for.
+    fn among(&self, action: Action, devices: &[Device]) -> Vec<Device> {
+        let kinds = action.kinds();
+        let fits = |device: &&Device| kinds.contains(&device.kind.as_str());
+        match self.by {
+            By::Name if !kinds.is_empty() => devices.iter().filter(fits).cloned().collect(),
+            By::Name | By::Kind => devices.to_vec(),
+            // Several kinds do for this tool: for finding they are one.
+            By::Tool => {
+                let like = |device: &Device| match kinds.contains(&device.kind.as_str()) {
+                    true => Device { kind: self.words.to_owned(), ..device.clone() },
+                    false => device.clone(),
+                };
+                devices.iter().map(like).collect()
+            }
+        }
+    }
+
+    fn found<'d>(&self, among: &'d [Device], action: Action, here: Option<&str>) -> Found<'d> {
+        if self.by != By::Name {
+            return match (by_place(among, self.words, self.room, here), self.room) {
+                // No room, but perhaps a part of a name: "the light over the stove" may be called just that.
+                (Found::NoRoom, Some(room)) => match by_name(among, &format!("{room} {}", self.words)) {
+                    Found::One(device) => Found::One(device),
+                    _ => Found::NoRoom,
+                },
+                (found, _) => found,
+            };
+        }
+        if let Some((room, kind)) = kind_in_place(among, self.words) {
+            return by_place(among, &kind, room, here);
+        }
+        match (by_name(among, self.words), action.kinds().first()) {
+            (Found::Nothing(_), Some(kind)) => by_name(among, &format!("{} {kind}", self.words)),
+            (found, _) => found,
+        }
+    }
+}
+
+/// How several devices are called together.
+fn together(all: &[Device], devices: &[Device], called: &Called<'_>) -> Subject {
+    let named = match called.by {
+        By::Name => kind_in_place(devices, called.words).map(|(room, kind)| (room, kind)),
+        _ => None,
+    };
+    let (room, words) = named.unwrap_or((called.room, called.words.to_owned()));
+    let place = room.map(|room| room_named(devices, room).unwrap_or(room));
+    let place = place.or_else(|| if speak_of_room(all, &words) { all[0].room.as_deref() } else { None });
+    Subject::all(all, &words, place)
 }
 
 /// Several that only one room has are spoken of with it.

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod simulated;
 mod template;
 pub mod timers;
+mod tls;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -205,6 +206,8 @@ impl Registry {
             }
             // A yes is to what was asked then. What it would be to now may be another thing.
             (Consent::Spoken(agreed), _) if *agreed == to => {
+                // Less than nothing: something else was more likely said.
+                let doubtful = doubtful || call.margin.is_some_and(|margin| margin < 0.0);
                 return doubtful.then(|| {
                     let say = "I am not sure that you said yes, so I left it.".to_owned();
                     refused(name, "the yes was doubtful", say)

@@ -78,6 +78,7 @@ impl Simulated {
                     room: Some(room.clone()),
                     places: Vec::new(),
                     kind,
+                    range_dc: None,
                 });
             }
         }

@@ -34,6 +34,11 @@ impl Degrees {
         if self == Self::Celsius { said } else { (said - 32.0) / 1.8 }
     }
 
+    /// As it is said.
+    pub(super) fn of_c(self, celsius: f64) -> f64 {
+        if self == Self::Celsius { celsius } else { celsius * 1.8 + 32.0 }
+    }
+
     /// A step of one degree, as people take it, in Celsius.
     pub(super) fn step_c(self) -> f64 {
         if self == Self::Celsius { 1.0 } else { 2.0 / 1.8 }
@@ -41,7 +46,7 @@ impl Degrees {
 
     /// "21.5 degrees".
     pub(super) fn show(self, celsius: f64) -> String {
-        let (value, decimals) = if self == Self::Celsius { (celsius, 10.0) } else { (celsius * 1.8 + 32.0, 1.0) };
+        let (value, decimals) = (self.of_c(celsius), if self == Self::Celsius { 10.0 } else { 1.0 });
         let rounded = (value * decimals).round() / decimals;
         format!("{rounded} degree{}", if rounded == 1.0 { "" } else { "s" })
     }
