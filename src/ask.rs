@@ -15,6 +15,7 @@ use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::failure::Failure;
 use crate::followup::Memory;
 use crate::home::Registry;
+use crate::home::simulated::Simulated;
 use crate::listen::segment::EndReason;
 use crate::model::generate::ModelConfig;
 use crate::model::{Gemma, ModelError, Respond, Start};
@@ -158,6 +159,8 @@ pub struct Hearth {
     memory: Memory,
     /// Does the turn that begins answer a question?
     asked: bool,
+    /// Does it know nothing of those before?
+    fresh: bool,
 }
 
 impl Hearth {
@@ -172,7 +175,26 @@ impl Hearth {
         let told = teller.told();
         let model = Gemma::load(ModelConfig { system: told.system, ..config.model.clone() }, &told.tools)?;
         let memory = Memory::new(config.risk.window());
-        Ok(Self { config: config.clone(), model, home, teller, turns: 0, memory, asked: false })
+        Ok(Self { config: config.clone(), model, home, teller, turns: 0, memory, asked: false, fresh: false })
+    }
+
+    /// The same over a home of its own, in which nothing needs a yes: for measuring.
+    ///
+    /// # Errors
+    /// As [`Hearth::load`].
+    pub fn load_over(config: &Config, home: Simulated) -> Result<Self, Failure> {
+        onnx::init(&config.runtime.onnxruntime)?;
+        let Household { tools: home, mut teller, .. } = household::measured(config, home)?;
+        let told = teller.told();
+        let model = Gemma::load(ModelConfig { system: told.system, ..config.model.clone() }, &told.tools)?;
+        let memory = Memory::new(config.risk.window());
+        Ok(Self { config: config.clone(), model, home, teller, turns: 0, memory, asked: false, fresh: false })
+    }
+
+    /// What was said is no longer part of the conversation.
+    pub fn forget(&mut self) {
+        self.memory = Memory::new(self.config.risk.window());
+        self.fresh = true;
     }
 
     /// The model, for measuring.
@@ -212,7 +234,14 @@ impl Hearth {
             self.model.declare(&told, &mut || ())?;
         }
         self.turns += 1;
-        let start = if std::mem::take(&mut self.asked) { Start::Answer } else { Start::Continue };
+        let (asked, fresh) = (std::mem::take(&mut self.asked), std::mem::take(&mut self.fresh));
+        let start = if fresh {
+            Start::Fresh
+        } else if asked {
+            Start::Answer
+        } else {
+            Start::Continue
+        };
         self.model.begin(TurnId(self.turns), start)
     }
 

@@ -4,7 +4,7 @@ use crate::ask::{self, Household, Presence};
 use crate::config::{Config, ConfigError};
 use crate::dialogue::Declared;
 use crate::failure::{CONFIG, Failure, UNAVAILABLE};
-use crate::home::device::Health;
+use crate::home::device::{Health, SIMULATED};
 use crate::home::timers::{SharedTimers, clock};
 use crate::listen::wake::WakeWords;
 use crate::model::Gemma;
@@ -104,7 +104,8 @@ fn home(findings: &mut Findings, config: &Config, no_load: bool) -> Option<House
     let home = ask::household_with(config, timers, presence);
     let home = findings.look("home", home, |home| format!("{} tools", home.tools.specs().len()))?;
     household::met(&home.house);
-    for (name, health) in home.house.health() {
+    let servers = home.house.health().into_iter().filter(|(name, _)| *name != SIMULATED);
+    for (name, health) in servers {
         let devices = || home.house.devices().len();
         match health {
             Health::Ready => findings.good(name, format!("{}, {} devices in all", household::told(&health), devices())),

@@ -100,13 +100,16 @@ pub struct ToolCall {
     /// Who agreed to it. Never read from outside: nothing that a model writes is an agreement.
     #[serde(skip)]
     pub consent: Consent,
+    /// What it would have been with the second best choice, where the model was not sure enough.
+    #[serde(skip)]
+    pub rival: Option<Box<ToolCall>>,
 }
 
 impl ToolCall {
     /// A call as a model makes it, to which nobody has agreed yet.
     #[must_use]
     pub fn new(name: impl Into<String>, arguments: Arguments) -> Self {
-        Self { name: name.into(), arguments, margin: None, consent: Consent::None }
+        Self { name: name.into(), arguments, margin: None, consent: Consent::None, rival: None }
     }
 }
 

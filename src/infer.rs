@@ -141,3 +141,92 @@ impl Worker<'_> {
         report(Report::Failed(turn));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::dialogue::ToolResult;
+    use crate::model::Start;
+
+    /// Writes down what is asked of it; the first so many times that it is told something it is interrupted.
+    #[derive(Default)]
+    struct Scribe {
+        wrote: Vec<String>,
+        interruptions: usize,
+    }
+
+    impl Scribe {
+        fn write(&mut self, what: &str) -> Result<(), ModelError> {
+            self.wrote.push(what.to_owned());
+            Ok(())
+        }
+    }
+
+    impl Respond for Scribe {
+        fn begin(&mut self, _turn: TurnId, _start: Start) -> Result<(), ModelError> {
+            self.write("begin")
+        }
+        fn hear(&mut self, _samples: &[f32]) -> Result<(), ModelError> {
+            self.write("hear")
+        }
+        fn read(&mut self, _text: &str) -> Result<(), ModelError> {
+            self.write("read")
+        }
+        fn draft(&mut self) -> Result<(), ModelError> {
+            self.write("draft")
+        }
+        fn advance(&mut self) -> Result<bool, ModelError> {
+            Ok(false)
+        }
+        fn resume(&mut self) -> Result<(), ModelError> {
+            self.write("resume")
+        }
+        fn commit(&mut self, _emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            self.write("commit")
+        }
+        fn answer(&mut self, _r: &[ToolResult], _emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            self.write("answer")
+        }
+        fn declare(&mut self, told: &Declared, _alive: &mut dyn FnMut()) -> Result<(), ModelError> {
+            self.write(&format!("told {}", told.system))?;
+            if self.interruptions > 0 {
+                self.interruptions -= 1;
+                return Err(ModelError::Interrupted);
+            }
+            Ok(())
+        }
+        fn settle(&mut self, _results: &[ToolResult], _said: &str) -> Result<(), ModelError> {
+            self.write("settle")
+        }
+        fn timeline(&self) -> Timeline {
+            Timeline::default()
+        }
+        fn cancel(&mut self) -> Result<(), ModelError> {
+            self.write("cancel")
+        }
+    }
+
+    /// News wait for the end of a turn, the last of several counts, and who is interrupted tries again.
+    #[test]
+    fn the_home_is_told_between_turns() {
+        crate::onnx::init(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.local/lib/libonnxruntime.so")))
+            .expect("scripts/setup installs ONNX Runtime");
+        let interrupt = Interrupt::new().expect("the runtime is open");
+        let mut model = Scribe { interruptions: 1, ..Scribe::default() };
+        let (jobs, queue) = sync_channel(16);
+        let news = |text: &str| Job::Declare(Box::new(Declared { system: text.to_owned(), tools: Vec::new() }));
+        let settle = || Job::Settle { results: Vec::new(), said: String::new() };
+        for job in [Job::Begin(Start::Continue), news("one"), news("two"), Job::Commit] {
+            jobs.send((TurnId(1), job)).expect("it is read below");
+        }
+        std::thread::spawn(move || {
+            std::thread::sleep(IDLE * 3 / 2);
+            jobs.send((TurnId(1), settle())).expect("it still reads");
+            std::thread::sleep(IDLE * 7 / 2);
+        });
+        run(&mut model, &interrupt, &Pulse::default(), &queue, &mut |_| ());
+        assert_eq!(model.wrote, ["begin", "commit", "settle", "told two", "told two"]);
+    }
+}

@@ -14,6 +14,7 @@ use crate::home::hass::HomeAssistant;
 use crate::home::house::{House, declare};
 use crate::home::mqtt::Mqtt;
 use crate::home::resolve::room_named;
+use crate::home::risk::{Level, RiskConfig};
 use crate::home::simulated::Simulated;
 use crate::home::{self, HomeError, Registry, command, own, schema, timers, webhook};
 use crate::model::manifest::Folder;
@@ -108,10 +109,6 @@ pub enum Presence {
 /// # Errors
 /// As [`home()`].
 pub fn household_with(config: &Config, timers: timers::SharedTimers, presence: Presence) -> Result<Household, Failure> {
-    // A folder that is none is for whoever loads it to complain about.
-    let manifest = Folder::read(&config.model.dir).map(|folder| folder.manifest);
-    let (declares, margin) = manifest.map_or((false, None), |manifest| (manifest.declares_tools, manifest.min_margin));
-    let tools = tools(&config.model.dir, declares)?;
     let (backends, mqtt) = backends(config, presence)?;
     let house = Arc::new(House::new(backends, &config.home, &config.risk));
     // What a server has may not be known yet.
@@ -119,15 +116,39 @@ pub fn household_with(config: &Config, timers: timers::SharedTimers, presence: P
     if known && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
         return Err(HomeError::Config(format!("here: there is no {here}")).into());
     }
-    let mut registry = home::registry(&tools, &house, &timers, &own::calendar())?;
+    let (mut registry, teller, margin) = with_tools(config, &house, &timers)?;
     for tool in command::tools(&config.home.command)?.into_iter().chain(webhook::tools(&config.home.webhook)?) {
         registry = registry.with(tool)?;
     }
     let registry = registry.careful(&config.risk, config.model.min_margin.or(margin).unwrap_or(0.0));
     // A tool of your own goes here, see README.
-    let (specs, system) = (registry.specs(), config.model.system.clone());
-    let teller = Teller { house: Arc::clone(&house), tools: specs, system, declares, version: 0 };
+    let teller = Teller { tools: registry.specs(), ..teller };
     Ok(Household { tools: registry, house, timers, mqtt, teller })
+}
+
+/// A home of its own in which nothing is asked back, with the tools of the configured model.
+pub(super) fn measured(config: &Config, home: Simulated) -> Result<Household, Failure> {
+    let free = home.devices().into_iter().map(|device| (device.id, Level::Free)).collect();
+    let risk = RiskConfig { levels: free, ..config.risk.clone() };
+    let house = Arc::new(House::new(vec![Backend::Simulated(home)], &config.home, &risk));
+    let timers = timers::SharedTimers::new(timers::clock());
+    let (registry, teller, _) = with_tools(config, &house, &timers)?;
+    Ok(Household { tools: registry.careful(&risk, 0.0), house, timers, mqtt: None, teller })
+}
+
+/// The tools of the model over a house, and the margin that its manifest asks for.
+fn with_tools(
+    config: &Config,
+    house: &Arc<House>,
+    timers: &timers::SharedTimers,
+) -> Result<(Registry, Teller, Option<f32>), Failure> {
+    // A folder that is none is for whoever loads it to complain about.
+    let manifest = Folder::read(&config.model.dir).map(|folder| folder.manifest);
+    let (declares, margin) = manifest.map_or((false, None), |manifest| (manifest.declares_tools, manifest.min_margin));
+    let registry = home::registry(&tools(&config.model.dir, declares)?, house, timers, &own::calendar())?;
+    let (tools, system) = (registry.specs(), config.model.system.clone());
+    let teller = Teller { house: Arc::clone(house), tools, system, declares, version: 0 };
+    Ok((registry, teller, margin))
 }
 
 /// The tools that the model folder names, or those that go with such a model.

@@ -10,7 +10,8 @@ use super::mqtt::Mqtt;
 use super::simulated::Simulated;
 
 /// A device as far as finding it goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Device {
     /// The backend's own name for it, for example `light.kitchen`. Unique in the home.
     pub id: String,
@@ -174,6 +175,9 @@ pub enum Health {
     Unauthorised(String),
 }
 
+/// The name of the backend that is no server.
+pub const SIMULATED: &str = "the simulated home";
+
 /// Whatever devices hang on. Clones are handles to the same.
 #[derive(Debug, Clone)]
 pub enum Backend {
@@ -190,7 +194,7 @@ impl Backend {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Simulated(_) => "the simulated home",
+            Self::Simulated(_) => SIMULATED,
             Self::Mqtt(_) => "the MQTT broker",
             Self::HomeAssistant(_) => "Home Assistant",
         }

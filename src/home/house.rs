@@ -3,6 +3,7 @@
 //! A call becomes an order to one device or several (`orders`), the backends carry it out, and `speak` words
 //! the states that came back. Never guesses: what is not clear is asked back (S14). Runs on whichever thread awaits.
 
+mod called;
 pub mod declare;
 mod orders;
 mod speak;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use speak::Degrees;
 
+use self::called::{Called, together};
 use self::orders::Action;
 use self::speak::{MAX_NAMED, Report, Subject, describe, intent, reported};
 use super::command::CommandConfig;
@@ -25,7 +27,7 @@ use super::device::{Backend, Device, Fault, Health, Order, State};
 use super::hass::HomeAssistantConfig;
 use super::mqtt::MqttConfig;
 use super::phrase::{at, list, sentence};
-use super::resolve::{Found, by_name, by_place, kind_in_place, room_named};
+use super::resolve::{Found, room_named};
 use super::risk::{Intent, Level, RiskConfig};
 use super::simulated::SimulatedConfig;
 use super::webhook::WebhookConfig;
@@ -366,96 +368,6 @@ impl House {
             }
         }
     }
-}
-
-/// What a call names.
-#[derive(Debug, Clone, Copy)]
-struct Called<'a> {
-    by: By,
-    /// As it was called.
-    words: &'a str,
-    /// The kind that it is, as far as the call says.
-    kind: &'a str,
-    room: Option<&'a str>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
-    Name,
-    Kind,
-    /// By nothing: the tool itself says what it is for.
-    Tool,
-}
-
-impl<'a> Called<'a> {
-    /// `None` when nothing is named. A name says more than a kind and a room.
-    fn from(action: Action, arguments: &'a Arguments) -> Option<Self> {
-        let word = |key: &str| arguments.get(key).and_then(Value::as_str);
-        let name = word("name").or_else(|| word("scene").filter(|_| action == Action::Scene));
-        let (kind, own) = (word("kind"), action.kinds().first().copied());
-        let called = |by, words| Self { by, words, kind: kind.or(own).unwrap_or("device"), room: word("room") };
-        match (name, kind, own) {
-            (Some(name), ..) => Some(Self { room: None, ..called(By::Name, name) }),
-            (None, Some(kind), _) => Some(called(By::Kind, kind)),
-            (None, None, Some(own)) => Some(called(By::Tool, own)),
-            (None, None, None) => None,
-        }
-    }
-
-    /// The devices among which it is looked for.
-    fn among(&self, action: Action, devices: &[Device]) -> Vec<Device> {
-        let kinds = action.kinds();
-        let fits = |device: &&Device| kinds.contains(&device.kind.as_str());
-        match self.by {
-            By::Name if !kinds.is_empty() => devices.iter().filter(fits).cloned().collect(),
-            By::Name | By::Kind => devices.to_vec(),
-            // Several kinds do for this tool: for finding they are one.
-            By::Tool => {
-                let like = |device: &Device| match kinds.contains(&device.kind.as_str()) {
-                    true => Device { kind: self.words.to_owned(), ..device.clone() },
-                    false => device.clone(),
-                };
-                devices.iter().map(like).collect()
-            }
-        }
-    }
-
-    fn found<'d>(&self, among: &'d [Device], action: Action, here: Option<&str>) -> Found<'d> {
-        if self.by != By::Name {
-            return match (by_place(among, self.words, self.room, here), self.room) {
-                // No room, but perhaps a part of a name: "the light over the stove" may be called just that.
-                (Found::NoRoom, Some(room)) => match by_name(among, &format!("{room} {}", self.words)) {
-                    Found::One(device) => Found::One(device),
-                    _ => Found::NoRoom,
-                },
-                (found, _) => found,
-            };
-        }
-        if let Some((room, kind)) = kind_in_place(among, self.words) {
-            return by_place(among, &kind, room, here);
-        }
-        match (by_name(among, self.words), action.kinds().first()) {
-            (Found::Nothing(_), Some(kind)) => by_name(among, &format!("{} {kind}", self.words)),
-            (found, _) => found,
-        }
-    }
-}
-
-/// How several devices are called together.
-fn together(all: &[Device], devices: &[Device], called: &Called<'_>) -> Subject {
-    let named = match called.by {
-        By::Name => kind_in_place(devices, called.words).map(|(room, kind)| (room, kind)),
-        _ => None,
-    };
-    let (room, words) = named.unwrap_or((called.room, called.words.to_owned()));
-    let place = room.map(|room| room_named(devices, room).unwrap_or(room));
-    let place = place.or_else(|| if speak_of_room(all, &words) { all[0].room.as_deref() } else { None });
-    Subject::all(all, &words, place)
-}
-
-/// Several that only one room has are spoken of with it.
-fn speak_of_room(devices: &[Device], kind: &str) -> bool {
-    super::resolve::PAIRS.contains(&kind) && devices.iter().all(|device| device.room == devices[0].room)
 }
 
 /// "Which light: the kitchen light or the bedroom light?"

@@ -214,10 +214,23 @@ impl Registry {
                 });
             }
             (_, Level::Confirm) => format!("Shall I {to}?"),
-            (_, Level::Free) if doubtful => format!("Did you want me to {to}?"),
+            (_, Level::Free) if doubtful => match self.rival(call) {
+                Some(other) if other != to => format!("Did you want me to {}?", request::either(&to, &other)),
+                _ => format!("Did you want me to {to}?"),
+            },
             (_, Level::Free) => return None,
         };
         Some(ToolResult { effect: Some(Effect::Confirm(to)), ..asked(name, question) })
+    }
+
+    /// What the call might have been instead, in words, if that makes sense here.
+    fn rival(&self, call: &ToolCall) -> Option<String> {
+        let rival = call.rival.as_ref()?;
+        let tool = self.by_name.get(&rival.name).map(|&index| &self.tools[index])?;
+        match tool.intent(&schema::check(tool.spec(), &rival.arguments).ok()?) {
+            Intent::Do { to, .. } => Some(to),
+            Intent::Nothing | Intent::Answer(_) => None,
+        }
     }
 
     /// [`Registry::call`] for callers without a runtime. Blocks the thread for the deadline at most.

@@ -27,7 +27,7 @@ use super::{Answer, Tool};
 use crate::dialogue::{Arguments, ToolResult, ToolSpec};
 
 pub use book::{MAX_TIMERS, TimerConfig, TimerState, Timers};
-pub use entry::{Due, Entry, Now, Ring, What};
+pub use entry::{Due, Entry, Now, Ring, What, time_of_day};
 pub use lengths::MAX_HOURS;
 use store::Change;
 pub use store::StoreError;

@@ -19,7 +19,7 @@ use super::manifest::Folder;
 use super::parts::{Parts, read_stops};
 use super::prompt;
 use super::reply::ReplyParser;
-use super::sample::{LoopDetector, SampleConfig, Sampler, lead};
+use super::sample::{LoopDetector, Pick, SampleConfig, Sampler, lead, runner_up};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
 use crate::dialogue::{Declared, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
@@ -31,6 +31,8 @@ use crate::timeline::{Timeline, ms, timed};
 const BLOCK_ROWS: usize = 8;
 /// Rows of the prefix that are prefilled together.
 const PREFIX_ROWS: usize = 64;
+/// Steps after a doubtful choice that are looked at for what the call might have been.
+const MAX_RIVAL: usize = 24;
 /// The tools that answer a question.
 const ANSWERS: [&str; 5] = ["confirm", "deny", "correct", "stop", "repeat"];
 /// Samples at 16 kHz in a millisecond.
@@ -132,11 +134,27 @@ struct Draft {
     /// Least margin of all choices so far.
     least: f32,
     tokens: usize,
+    /// All that was chosen.
+    written: Vec<u32>,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
+    /// Where the model was least sure, and less than it should be.
+    fork: Option<Fork>,
     /// The least margin of the choices since the last call.
     margin: f32,
     ended: Option<Stop>,
+}
+
+/// A choice that might have been another.
+struct Fork {
+    margin: f32,
+    /// The second best token.
+    rival: u32,
+    /// How much was written before it.
+    at: usize,
+    /// Rows of the context at that point.
+    rows: usize,
+    grammar: Decoding,
 }
 
 impl Draft {
@@ -297,7 +315,9 @@ impl Gemma {
             logits,
             least: f32::INFINITY,
             tokens: 0,
+            written: Vec::new(),
             unfed: Vec::new(),
+            fork: None,
             margin: f32::INFINITY,
             ended: None,
         }
@@ -324,6 +344,7 @@ impl Gemma {
         draft.margin = draft.margin.min(pick.margin);
         draft.least = draft.least.min(pick.margin);
         self.timeline.margin = draft.least.is_finite().then(|| f64::from(draft.least));
+        self.mark(draft, mask.as_slice(), pick);
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
         // Beside a wider grammar nothing is forced: what else could be said counts for every token.
@@ -335,6 +356,7 @@ impl Gemma {
         for (i, token) in chosen.into_iter().enumerate() {
             draft.wide.as_mut().map_or(Ok(()), |wide| wide.accept(token))?;
             draft.unfed.push(token);
+            draft.written.push(token);
             draft.tokens += 1;
             self.timeline.tokens += 1;
             self.timeline.forced_tokens += usize::from(i > 0);
@@ -361,7 +383,9 @@ impl Gemma {
     fn run_out(&mut self, mut draft: Draft, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
         let started = Instant::now();
         let result = loop {
-            draft.events.drain(..).for_each(&mut *emit);
+            if draft.fork.is_none() {
+                draft.events.drain(..).for_each(&mut *emit);
+            }
             match self.decode(&mut draft) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
@@ -372,12 +396,80 @@ impl Gemma {
                 Err(error) => break Err(error),
             }
         };
+        let result = result.and_then(|()| self.weigh(&mut draft));
         draft.events.drain(..).for_each(&mut *emit);
         self.timeline.decode_ms += ms(started.elapsed());
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
         }
         self.guard(result)
+    }
+
+    /// Remembers a choice of which the model was less sure than of all before, and less than it should be.
+    fn mark(&self, draft: &mut Draft, allowed: &[u32], pick: Pick) {
+        let least = draft.fork.as_ref().map_or(self.doubt(), |fork| fork.margin);
+        if pick.margin >= least || draft.wide.is_some() {
+            return;
+        }
+        if let Some(rival) = runner_up(&draft.logits, allowed, pick.token) {
+            let (margin, at, rows, grammar) =
+                (pick.margin, draft.written.len(), self.decoder.len(), draft.grammar.clone());
+            draft.fork = Some(Fork { margin, rival, at, rows, grammar });
+        }
+    }
+
+    /// Below this margin a call is better asked back; 0 never.
+    fn doubt(&self) -> f32 {
+        self.config.min_margin.or(self.folder.manifest.min_margin).unwrap_or(0.0)
+    }
+
+    /// Tells a single doubtful call what it might have been instead. What was written after the doubtful choice leaves the
+    /// context for that, and is fed again with whatever follows.
+    fn weigh(&mut self, draft: &mut Draft) -> Result<(), ModelError> {
+        let Some(fork) = draft.fork.take() else { return Ok(()) };
+        let calls = draft.events.iter().filter(|event| matches!(event, ReplyEvent::Call(_))).count();
+        if calls != 1 || draft.ended != Some(Stop::AwaitsTools) {
+            return Ok(());
+        }
+        let (at, rows) = (fork.at, fork.rows);
+        let rival = self.follow(fork, &draft.written[..at]);
+        self.decoder.rewind(rows)?;
+        draft.unfed = draft.written[at..].to_vec();
+        let rival = rival?;
+        for event in &mut draft.events {
+            if let ReplyEvent::Call(call) = event {
+                call.rival = rival.clone().filter(|rival| rival != call).map(Box::new);
+            }
+        }
+        Ok(())
+    }
+
+    /// The call that comes of the second best choice and the best ones after it, if it ends soon.
+    fn follow(&mut self, fork: Fork, before: &[u32]) -> Result<Option<ToolCall>, ModelError> {
+        let mut parser = ReplyParser::new(&self.tokenizer);
+        before.iter().for_each(|&token| drop(parser.push(token)));
+        let (mut grammar, mut next) = (fork.grammar, vec![fork.rival]);
+        self.decoder.rewind(fork.rows)?;
+        for _ in 0..MAX_RIVAL {
+            for &token in &next {
+                grammar.accept(token)?;
+                let events = parser.push(token);
+                if let Some(ReplyEvent::Call(call)) = events.into_iter().next() {
+                    return Ok(Some(call));
+                }
+                if self.stop(token).is_some() {
+                    return Ok(None);
+                }
+            }
+            let rows = self.embedder.embed(&next, &self.interrupt)?;
+            let logits = self.decoder.step(&rows, &self.interrupt)?;
+            next = grammar.forced();
+            if next.is_empty() {
+                let best = runner_up(&logits, grammar.mask()?.as_slice(), u32::MAX);
+                next.push(best.ok_or(ModelError::NoToken)?);
+            }
+        }
+        Ok(None)
     }
 
     /// What it means when the model writes that token, if it ends the reply.
@@ -507,18 +599,16 @@ impl Respond for Gemma {
         self.run_out(draft, emit)
     }
 
-    /// Only what comes after the first difference in the prefix is computed. The conversation so far is forgotten.
+    /// Only what comes after the first difference in the prefix is computed. Meanwhile a copy of the old context is kept,
+    /// so that whoever interrupts this finds all as it was.
     fn declare(&mut self, told: &Declared, alive: &mut dyn FnMut()) -> Result<(), ModelError> {
-        if self.turn.is_some() {
-            return Err(ModelError::OutOfOrder("a turn is in progress"));
-        }
+        self.turn = None;
         let grammar = self.grammar.of(&self.tokenizer, &told.tools, answers(&self.folder))?;
         let yes_no = yes_no(&grammar, &self.tokenizer, &told.tools)?;
-        self.decoder.rewind(self.prefix_rows)?;
+        self.decoder.rewind(self.settled_rows)?;
         let kept = self.decoder.saved()?;
         if let Err(error) = self.prefill_prefix(&told.system, &told.tools, alive) {
             self.decoder.restore(kept)?;
-            self.settled_rows = self.prefix_rows;
             return Err(error);
         }
         (self.grammar, self.yes_no) = (grammar, yes_no);

@@ -155,11 +155,11 @@ pub trait Respond {
     /// When no reply was committed, or the model fails.
     fn answer(&mut self, results: &[ToolResult], emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError>;
 
-    /// Idle-time work between turns: the model is told anew what there is. Calls `alive` now and then. Interruptible; what
-    /// did not come to its end changed nothing.
+    /// Idle-time work between turns: the model is told anew what there is, and forgets the conversation so far. Calls
+    /// `alive` now and then. Interruptible; what did not come to its end changed nothing.
     ///
     /// # Errors
-    /// When a turn is in progress, the tools are wrong or too many, or the model fails or is interrupted.
+    /// When the tools are wrong or too many, or the model fails or is interrupted.
     fn declare(&mut self, told: &Declared, alive: &mut dyn FnMut()) -> Result<(), ModelError>;
 
     /// Idle-time work after a turn: the model takes in results and what was said, so that the next turn knows them.

@@ -13,7 +13,7 @@ use crate::home::{asked, refused};
 /// Percentage points of "brighter" and "dimmer".
 const BRIGHTER: i8 = 20;
 /// What plays.
-const MEDIA: [&str; 5] = ["speaker", "tv", "radio", "music", "media player"];
+const MEDIA: [&str; 6] = ["speaker", "tv", "radio", "music", "media player", "receiver"];
 /// What heats and cools.
 const CLIMATE: [&str; 3] = ["thermostat", "heater", "air conditioner"];
 
@@ -83,9 +83,7 @@ impl Action {
             }
             Self::SetBrightness | Self::ChangeBrightness | Self::SetColor => LIGHTING.contains(&kind),
             Self::Open | Self::Close | Self::SetPosition => COVERS.contains(&kind),
-            Self::Lock | Self::Unlock => LOCKS.contains(&kind),
             Self::Warmth => CLIMATE.contains(&kind) || kind == "thermometer",
-            Self::Media => MEDIA.contains(&kind) || kind == "receiver",
             _ => self.kinds().contains(&kind),
         }
     }
@@ -93,7 +91,7 @@ impl Action {
     /// The kinds of device that are meant where a call names none.
     pub fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Lock | Self::Unlock => &["lock", "door"],
+            Self::Lock | Self::Unlock => &LOCKS,
             Self::SetTemperature | Self::ChangeTemperature => &CLIMATE,
             Self::Media => &MEDIA,
             Self::Vacuum => &["vacuum"],
