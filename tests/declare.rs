@@ -26,7 +26,10 @@ fn reader(name: &str) -> TempDir {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap().flatten() {
             let (path, target) = (entry.path(), to.join(entry.file_name()));
-            if path.is_dir() { copy(&path, &target) } else { drop(std::fs::copy(&path, &target).unwrap()) }
+            match path.is_dir() {
+                true => copy(&path, &target),
+                false => std::fs::copy(&path, &target).map(|_| ()).unwrap(),
+            }
         }
     }
     let dir = tempfile::tempdir().unwrap();

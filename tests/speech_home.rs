@@ -6,6 +6,7 @@
 mod broker;
 mod sound;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -118,6 +119,52 @@ fn a_spoken_command_reaches_a_device_on_the_broker_and_is_confirmed_aloud() {
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["actions"][0]["result"]["outcome"], "failed", "{answer}");
     assert_eq!(answer["said"], "The light over the stove does not answer.", "{answer}");
+    // S17: who waits for the voice is told within three seconds.
+    let waited_ms = answer["timeline"]["tool_ms"].as_f64().unwrap();
+    println!("a silent device: {waited_ms:.0} ms");
+    assert!(waited_ms < 3000.0, "{waited_ms} ms");
+}
+
+#[test]
+fn what_happens_is_told_as_it_happens() {
+    let Some(broker) = Broker::open() else { return };
+    let peer = devices(broker.port);
+    let dir = tempfile::tempdir().unwrap();
+    config(dir.path(), broker.port);
+    let output = hearth(dir.path()).args(["home", "list"]).output().unwrap();
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(list.contains("light over the stove (stove): off"), "{list}");
+    let mut watch = hearth(dir.path());
+    let mut watch = watch.args(["home", "watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let (sender, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = sender.send(serde_json::from_str::<Value>(&line).unwrap());
+        }
+    });
+    let next = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+    // What is so already is no change; which of these is the first is chance.
+    std::thread::sleep(Duration::from_secs(2));
+    let begun = Instant::now();
+    peer.publish("stove/light", "ON");
+    let change = next();
+    println!("told after {:?}", begun.elapsed());
+    assert_eq!((&change["device"], &change["words"]), (&"mqtt.light_over_the_stove".into(), &"on".into()), "{change}");
+    assert_eq!(change["state"]["on"], true, "{change}");
+    drop(broker);
+    let gone = next();
+    assert_eq!(gone["backend"], "the MQTT broker", "{gone}");
+    assert!(gone["health"]["connecting"].is_string(), "{gone}");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    // A check says so too.
+    let output = hearth(dir.path()).args(["check"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("PROBLEM  the MQTT broker: cannot be reached"), "{text}");
+    let output = hearth(dir.path()).args(["check", "--static"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && !text.contains("broker"), "{text}");
 }
 
 /// The daemon; it ends with its owner.

@@ -78,7 +78,7 @@ impl Action {
         match self {
             Self::Look => true,
             Self::TurnOn | Self::TurnOff => {
-                let others = [&COVERS[..], &LOCKS, &SCENES, &["sensor", "thermometer", "contact", "list", "button"]];
+                let others = [&COVERS[..], &LOCKS, &SCENES, &["sensor", "thermometer", "contact", "list"]];
                 !others.iter().any(|kinds| kinds.contains(&kind))
             }
             Self::SetBrightness | Self::ChangeBrightness | Self::SetColor => LIGHTING.contains(&kind),
