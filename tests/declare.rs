@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use hearth::dialogue::{Declared, ReplyEvent, ToolSpec, TurnId};
+use hearth::dialogue::{Declared, Outcome, ReplyEvent, ToolCall, ToolResult, ToolSpec, TurnId};
 use hearth::home::device::Device;
 use hearth::home::house::{Degrees, declare};
 use hearth::home::schema;
@@ -155,4 +155,44 @@ fn the_answer_to_a_question_is_yes_or_no_or_nothing() {
     }
     println!("{answers} answers; without the question {others} other calls");
     assert!(answers > 0 && others > 0);
+}
+
+/// A call that is doubtful is told with what it might have been, and what follows is as if nobody had looked.
+#[test]
+fn a_doubtful_call_has_a_rival() {
+    let tools = schema::load(&root().join("onnx/starter/tools.json")).unwrap();
+    let dir = root().join("target/fixtures/tiny-split-q8");
+    let mut sure = load(&dir, &Declared { system: String::new(), tools: tools.clone() });
+    let config = ModelConfig { dir, max_tokens: 48, min_margin: Some(100.0), ..ModelConfig::default() };
+    let mut unsure = Gemma::load(config, &tools).unwrap();
+    let result = |call: &ToolCall| {
+        let (name, content) = (call.name.clone(), serde_json::Map::new());
+        ToolResult { name, outcome: Outcome::Done, content, say: None, effect: None }
+    };
+    let mut rivals = 0;
+    for samples in (1..30).map(|n| n * 1_111) {
+        let (expected, found) = (reply(&mut sure, samples, Start::Fresh), reply(&mut unsure, samples, Start::Fresh));
+        assert_eq!(found, expected, "the same is called");
+        let calls: Vec<&ToolCall> = found
+            .iter()
+            .filter_map(|event| match event {
+                ReplyEvent::Call(call) => Some(call),
+                _ => None,
+            })
+            .collect();
+        let [call] = calls.as_slice() else { continue };
+        if let Some(rival) = &call.rival {
+            assert_ne!(rival.as_ref(), *call);
+            let spec = tools.iter().find(|tool| tool.name == rival.name).unwrap();
+            schema::check(spec, &rival.arguments).unwrap();
+            rivals += 1;
+        }
+        let after = [&mut sure, &mut unsure].map(|model| {
+            model.settle(&[result(call)], "Done.").unwrap();
+            reply(model, 7_000, Start::Continue)
+        });
+        assert_eq!(after[0], after[1], "the context is as if nobody had looked");
+    }
+    println!("{rivals} doubtful calls with another that they might have been");
+    assert!(rivals > 0);
 }

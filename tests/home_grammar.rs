@@ -183,7 +183,8 @@ fn only_what_is_there_can_be_called(words: &Tokenizer, replies: u64) {
             let ReplyEvent::Call(call) = event else { panic!("{event:?} in {}", words.show(&reply)) };
             let spec = told.tools.iter().find(|tool| tool.name == call.name);
             let spec = spec.unwrap_or_else(|| panic!("unknown tool in {}", words.show(&reply)));
-            assert_eq!(schema::check(spec, &call.arguments).as_ref(), Ok(&call.arguments), "{}", call.name);
+            let checked = schema::check(spec, &call.arguments);
+            assert!(checked.is_ok(), "{checked:?}: {} {:?}", call.name, call.arguments);
             let of_house = !call.name.contains("timer") && !call.name.contains("reminder");
             for (key, value) in call.arguments.iter().filter(|_| of_house) {
                 if let (true, Value::String(text)) = (["name", "room", "scene"].contains(&key.as_str()), value) {

@@ -337,7 +337,7 @@ fn an_encrypted_broker_is_trusted_by_its_certificate() {
     certificates::authority(dir.path(), "own");
     let file = |name: &str| dir.path().join(name);
     let settings = format!(
-        "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}",
+        "user root\nallow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}",
         file("own.crt").display(),
         file("server.crt").display(),
         file("server.key").display()

@@ -112,10 +112,13 @@ fn a_spoken_command_reaches_a_device_on_the_broker_and_is_confirmed_aloud() {
     assert_eq!((peer.count("stove/light/set"), peer.count("desk/lamp/set")), (2, 0));
     assert_eq!(peer.count("hearth/availability"), 0, "a command does not pass for the daemon");
     // S13: a device that does not do it is not said to have done it.
-    drop(peer);
+    peer.client.disconnect().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
     let silent = Peer::join(broker.port, &["stove/light/set"], |_, _| Vec::new());
     silent.publish("stove/light", "OFF");
-    let output = hearth(dir.path()).arg("ask").arg(sample()).args(["--json", "--out", "reply.wav"]).output().unwrap();
+    let mut command = hearth(dir.path());
+    let command = command.arg("ask").arg(sample()).args(["--json", "--out"]).arg(dir.path().join("reply.wav"));
+    let output = command.output().unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["actions"][0]["result"]["outcome"], "failed", "{answer}");
     assert_eq!(answer["said"], "The light over the stove does not answer.", "{answer}");

@@ -32,7 +32,7 @@ const BLOCK_ROWS: usize = 8;
 /// Rows of the prefix that are prefilled together.
 const PREFIX_ROWS: usize = 64;
 /// Steps after a doubtful choice that are looked at for what the call might have been.
-const MAX_RIVAL: usize = 24;
+const MAX_RIVAL: usize = 12;
 /// The tools that answer a question.
 const ANSWERS: [&str; 5] = ["confirm", "deny", "correct", "stop", "repeat"];
 /// Samples at 16 kHz in a millisecond.
@@ -383,9 +383,11 @@ impl Gemma {
     fn run_out(&mut self, mut draft: Draft, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
         let started = Instant::now();
         let result = loop {
-            if draft.fork.is_none() {
-                draft.events.drain(..).for_each(&mut *emit);
-            }
+            // A doubtful call waits until it is known what else it might be.
+            let held =
+                draft.events.iter().position(|event| draft.fork.is_some() && matches!(event, ReplyEvent::Call(_)));
+            let free = held.unwrap_or(draft.events.len());
+            draft.events.drain(..free).for_each(&mut *emit);
             match self.decode(&mut draft) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
@@ -408,7 +410,8 @@ impl Gemma {
     /// Remembers a choice of which the model was less sure than of all before, and less than it should be.
     fn mark(&self, draft: &mut Draft, allowed: &[u32], pick: Pick) {
         let least = draft.fork.as_ref().map_or(self.doubt(), |fork| fork.margin);
-        if pick.margin >= least || draft.wide.is_some() {
+        let in_call = draft.written.contains(&self.tokenizer.special().tool_call_open);
+        if pick.margin >= least || !in_call || draft.wide.is_some() {
             return;
         }
         if let Some(rival) = runner_up(&draft.logits, allowed, pick.token) {

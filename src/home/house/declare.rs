@@ -19,10 +19,8 @@ use crate::home::schema;
 
 /// The declarations that go with the handlers, for a model folder that brings none.
 const TOOLS: &str = include_str!("tools.json");
-/// Longest list of things by name, in characters: above that only their kinds are listed.
-const MAX_NAMES_CHARS: usize = 1200;
-/// Most characters of the list of things: what is beyond is in the grammar alone.
-const MAX_KINDS_CHARS: usize = 2400;
+/// Longest list of things, in characters: about 270 tokens. What has no room is in the grammar alone.
+const MAX_LIST_CHARS: usize = 1000;
 /// Longest name that can be said.
 const MAX_NAME_CHARS: usize = 64;
 /// What a thermostat can be set to that does not say, in tenths of a degree Celsius.
@@ -147,11 +145,22 @@ pub fn overview(devices: &[Device]) -> String {
         }
     }
     let named = listed(&rooms, |room, there| there.iter().map(|device| short_name(room, device)).collect());
-    if named.chars().count() <= MAX_NAMES_CHARS {
+    if named.chars().count() <= MAX_LIST_CHARS {
         return named;
     }
-    let mut text = listed(&rooms, |_, there| kinds(there));
-    if let Some((end, _)) = text.char_indices().nth(MAX_KINDS_CHARS) {
+    // Each room has its share.
+    let share = MAX_LIST_CHARS / rooms.len();
+    let mut text = listed(&rooms, |room, there| {
+        let mut left = share.saturating_sub(room.chars().count() + 3);
+        let fits = |kind: &String| {
+            let length = kind.chars().count() + 2;
+            let fits = length <= left;
+            left = left.saturating_sub(if fits { length } else { 0 });
+            fits
+        };
+        kinds(there).into_iter().filter(fits).collect()
+    });
+    if let Some((end, _)) = text.char_indices().nth(MAX_LIST_CHARS) {
         text.truncate(text[..end].rfind('\n').unwrap_or(0));
     }
     text
@@ -160,8 +169,12 @@ pub fn overview(devices: &[Device]) -> String {
 fn listed(rooms: &[(&str, Vec<&Device>)], words: impl Fn(&str, &[&Device]) -> Vec<String>) -> String {
     let mut text = String::new();
     for (room, there) in rooms {
+        let words = words(room, there);
         // Writing to a String cannot fail.
-        let _ = write!(text, "\n{room}: {}", words(room, there).join(", "));
+        let _ = match words.is_empty() {
+            true => write!(text, "\n{room}"),
+            false => write!(text, "\n{room}: {}", words.join(", ")),
+        };
     }
     text
 }
@@ -173,7 +186,7 @@ fn short_name(room: &str, device: &Device) -> String {
     rest.unwrap_or(name).to_owned()
 }
 
-/// Each kind once, in the plural where there are several.
+/// Each kind once, in the plural where there are several; those first of which there are most.
 fn kinds(devices: &[&Device]) -> Vec<String> {
     let mut found: Vec<(&str, usize)> = Vec::new();
     for device in devices {
@@ -182,10 +195,9 @@ fn kinds(devices: &[&Device]) -> Vec<String> {
             None => found.push((&device.kind, 1)),
         }
     }
-    let word = |(kind, count): (&str, usize)| match count {
-        1 => kind.to_owned(),
-        _ if PAIRS.contains(&kind) => kind.to_owned(),
-        count => format!("{count} {kind}s"),
+    found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let word = |(kind, count): (&str, usize)| {
+        if count == 1 || PAIRS.contains(&kind) { kind.to_owned() } else { format!("{kind}s") }
     };
     found.into_iter().map(word).collect()
 }

@@ -104,8 +104,8 @@ fn things_are_listed_by_room() {
         .map(|number| device(&format!("Lamp number {number}"), &format!("Room {}", number % 3), "lamp"))
         .chain([device("Blinds left", "Room 0", "blinds"), device("Blinds right", "Room 0", "blinds")])
         .collect();
-    assert_eq!(overview(&many), "\nRoom 0: 30 lamps, blinds\nRoom 1: 30 lamps\nRoom 2: 30 lamps");
+    assert_eq!(overview(&many), "\nRoom 0: lamps, blinds\nRoom 1: lamps\nRoom 2: lamps");
     let rooms: Vec<Device> = (0..1000).map(|number| device("Lamp", &format!("Room {number}"), "lamp")).collect();
     let text = overview(&rooms);
-    assert!(text.len() <= MAX_KINDS_CHARS && text.ends_with(": lamp"), "{} characters", text.len());
+    assert!(text.len() <= MAX_LIST_CHARS && text.starts_with("\nRoom 0\nRoom 1\n"), "{text}");
 }
