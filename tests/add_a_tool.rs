@@ -55,5 +55,5 @@ fn readme_shows_this_example_of_20_lines_and_where_it_goes() {
         .nth(1)
         .expect("where README says that it goes");
     let body = home.split("\n}\n").next().expect("split gives at least one part");
-    assert!(body.contains("// A tool of your own goes here, see README.\n    Ok(Household { tools: registry,"));
+    assert!(body.contains("// A tool of your own goes here, see README.\n    Ok(Household { teller: teller.of(&registry), tools: registry,"));
 }

@@ -68,6 +68,11 @@ pub struct Teller {
 }
 
 impl Teller {
+    /// The same of these tools.
+    fn of(self, tools: &Registry) -> Self {
+        Self { tools: tools.specs(), ..self }
+    }
+
     /// What the model is to be told before the first turn: one that reads declarations hears of this home as it is now,
     /// another has what it was trained on.
     pub fn told(&mut self) -> Declared {
@@ -122,8 +127,7 @@ pub fn household_with(config: &Config, timers: timers::SharedTimers, presence: P
     }
     let registry = registry.careful(&config.risk, config.model.min_margin.or(margin).unwrap_or(0.0));
     // A tool of your own goes here, see README.
-    let teller = Teller { tools: registry.specs(), ..teller };
-    Ok(Household { tools: registry, house, timers, mqtt, teller })
+    Ok(Household { teller: teller.of(&registry), tools: registry, house, timers, mqtt })
 }
 
 /// A home of its own in which nothing is asked back, with the tools of the configured model.
