@@ -381,7 +381,7 @@ mod tests {
         check(
             true,
             [called, vec![done(Outcome::Done, None), text("It is now on."), end(Stop::EndOfTurn)]].concat(),
-            &["call a", "answer 1", "stream It is now on.", "settle 1|It is now on."],
+            &["call a", "answer 1", "stream It is now on.", "settle 0|It is now on."],
         );
     }
 

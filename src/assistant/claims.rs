@@ -50,8 +50,13 @@ const WHOLE: [&str; 14] = [
 /// States that follow "is now" or "are now".
 const NOW: [&str; 10] = ["on", "off", "open", "closed", "locked", "unlocked", "set", "at", "playing", "running"];
 
-/// Does it claim that something was done?
-pub(super) fn claims(sentence: &str) -> bool {
+/// Does one of these sentences claim that something was done? A question claims nothing.
+pub(super) fn claims(text: &str) -> bool {
+    let sentences = text.split_inclusive(['.', '!', '?', '\n']);
+    sentences.into_iter().any(|sentence| !sentence.ends_with('?') && claims_itself(sentence))
+}
+
+fn claims_itself(sentence: &str) -> bool {
     let text = sentence.to_lowercase().replace('\u{2019}', "'");
     let words: Vec<&str> =
         text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|w| !w.is_empty()).collect();
@@ -87,6 +92,7 @@ mod tests {
             "All done.",
             "Your timer set for five minutes.",
             "I'll remind you tomorrow.",
+            "I turned it on. Anything else?",
         ] {
             check(claim, true);
         }

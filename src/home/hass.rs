@@ -24,12 +24,11 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::device::{Device, Fault, Health, Order, State};
 use super::tls::trust;
 use connection::{Command, Connection};
-use link::{Token, endpoint, is_encrypted, token_path};
+use link::{Token, Uri, endpoint, is_encrypted, token_path};
 use states::{Entity, Unit, state_of};
 
 /// An order is settled within this time, for better or worse; less than the house gives a device.
