@@ -191,6 +191,11 @@ impl Hearth {
         Ok(Self { config: config.clone(), model, home, teller, turns: 0, memory, asked: false, fresh: false })
     }
 
+    /// Does the model take a turn as text?
+    pub fn reads_text(&self) -> bool {
+        self.model.folder().manifest.reads_text
+    }
+
     /// What was said is no longer part of the conversation.
     pub fn forget(&mut self) {
         self.memory = Memory::new(self.config.risk.window());

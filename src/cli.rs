@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{self, Hearth, Question};
 use crate::audio::playback::{Play, Speaker};
-use crate::audio::wav;
+use crate::audio::{Clip, MODEL_RATE_HZ, wav};
 use crate::config::{Config, ConfigError};
 use crate::control::ControlConfig;
 use crate::control::client::{self, Connection};
@@ -423,6 +423,15 @@ fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes no sound of what is said.
+struct Silent;
+
+impl Synthesize for Silent {
+    fn synthesize(&mut self, _sentence: &str) -> Result<Clip, SpeechError> {
+        Ok(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ })
+    }
+}
+
 /// Says every sentence of a folder of tasks in its home.
 fn evaluate_tasks(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
     let (described, all) = tasks::read(dir)?;
@@ -432,7 +441,11 @@ fn evaluate_tasks(config: &Config, dir: &Path, json: bool) -> Result<(), Failure
     let first: Vec<_> = home.snapshot().into_iter().map(|device| (device.id, device.state)).collect();
     let states = |home: &Simulated| home.snapshot().into_iter().map(|device| (device.id, device.state)).collect();
     let mut hearth = Hearth::load_over(&config, home.clone())?;
-    let mut voice = ask::voice(&config)?;
+    // A model that reads is not spoken to, and nobody hears the answers.
+    let mut voice: Box<dyn Synthesize> = match hearth.reads_text() {
+        true => Box::new(Silent),
+        false => Box::new(ask::voice(&config)?),
+    };
     let serve = |task: &tasks::Task, sentence: &str| {
         for (id, state) in &first {
             let state = task.setup.get(id).map_or(Ok(state.clone()), |fields| tasks::merged(state, fields))?;
@@ -440,7 +453,7 @@ fn evaluate_tasks(config: &Config, dir: &Path, json: bool) -> Result<(), Failure
         }
         let before = states(&home);
         hearth.forget();
-        let answer = hearth.answer(Question::Text(sentence.to_owned()), &mut voice).map_err(|e| e.to_string())?;
+        let answer = hearth.answer(Question::Text(sentence.to_owned()), voice.as_mut()).map_err(|e| e.to_string())?;
         let calls = answer.actions.into_iter().map(|action| action.call).collect();
         answer.error.map_or(Ok(tasks::Served { before, after: states(&home), calls, said: answer.said }), Err)
     };
