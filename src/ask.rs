@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -13,24 +12,21 @@ use crate::assistant::{Assistant, Command, Event};
 use crate::audio::{Clip, MODEL_RATE_HZ, resample, wav};
 use crate::config::Config;
 use crate::dialogue::{ReplyEvent, ToolCall, ToolResult, TurnId};
-use crate::failure::{Failure, UNAVAILABLE};
+use crate::failure::Failure;
 use crate::followup::Memory;
-use crate::home::device::Backend;
-use crate::home::hass::HomeAssistant;
-use crate::home::house::House;
-use crate::home::mqtt::Mqtt;
-use crate::home::resolve::room_named;
+use crate::home::Registry;
 use crate::home::simulated::Simulated;
-use crate::home::{self, HomeError, Registry, command, own, schema, timers, webhook};
 use crate::listen::process::{self, ModelHears};
 use crate::listen::segment::EndReason;
+use crate::model::generate::ModelConfig;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
 use crate::timeline::{Timeline, ms, timed};
 use crate::{listen, onnx, telemetry, terminal};
 
-/// The tools of the starter, for a model folder that names none.
-const STARTER_TOOLS: &str = include_str!("../onnx/starter/tools.json");
+mod household;
+
+pub use household::{Household, Presence, Teller, home, household, household_with, kept_timers};
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,8 +157,13 @@ pub struct Hearth {
     config: Config,
     model: Gemma,
     home: Registry,
+    teller: Teller,
     turns: u64,
     memory: Memory,
+    /// Does the turn that begins answer a question?
+    asked: bool,
+    /// Does it know nothing of those before?
+    fresh: bool,
 }
 
 impl Hearth {
@@ -173,10 +174,35 @@ impl Hearth {
     pub fn load(config: &Config) -> Result<Self, Failure> {
         terminal::notice("loading the model");
         onnx::init(&config.runtime.onnxruntime)?;
-        let home = home(config)?;
-        let model = Gemma::load(config.model.clone(), &home.specs())?;
+        let Household { tools: home, mut teller, .. } = household(config)?;
+        let told = teller.told();
+        let model = Gemma::load(ModelConfig { system: told.system, ..config.model.clone() }, &told.tools)?;
         let memory = Memory::new(config.risk.window());
-        Ok(Self { config: config.clone(), model, home, turns: 0, memory })
+        Ok(Self { config: config.clone(), model, home, teller, turns: 0, memory, asked: false, fresh: false })
+    }
+
+    /// The same over a home of its own, in which nothing needs a yes: for measuring.
+    ///
+    /// # Errors
+    /// As [`Hearth::load`].
+    pub fn load_over(config: &Config, home: Simulated) -> Result<Self, Failure> {
+        onnx::init(&config.runtime.onnxruntime)?;
+        let Household { tools: home, mut teller, .. } = household::measured(config, home)?;
+        let told = teller.told();
+        let model = Gemma::load(ModelConfig { system: told.system, ..config.model.clone() }, &told.tools)?;
+        let memory = Memory::new(config.risk.window());
+        Ok(Self { config: config.clone(), model, home, teller, turns: 0, memory, asked: false, fresh: false })
+    }
+
+    /// Does the model take a turn as text?
+    pub fn reads_text(&self) -> bool {
+        self.model.folder().manifest.reads_text
+    }
+
+    /// What was said is no longer part of the conversation.
+    pub fn forget(&mut self) {
+        self.memory = Memory::new(self.config.risk.window());
+        self.fresh = true;
     }
 
     /// The model, for measuring.
@@ -212,8 +238,19 @@ impl Hearth {
     }
 
     fn begin(&mut self) -> Result<(), ModelError> {
+        if let Some(told) = self.teller.news() {
+            self.model.declare(&told, &mut || ())?;
+        }
         self.turns += 1;
-        self.model.begin(TurnId(self.turns), Start::Continue)
+        let (asked, fresh) = (std::mem::take(&mut self.asked), std::mem::take(&mut self.fresh));
+        let start = if fresh {
+            Start::Fresh
+        } else if asked {
+            Start::Answer
+        } else {
+            Start::Continue
+        };
+        self.model.begin(TurnId(self.turns), start)
     }
 
     /// Answers a question: hears, decodes, acts, speaks.
@@ -227,6 +264,7 @@ impl Hearth {
             self.memory.drop_question();
             return Ok(Answer::silence());
         }
+        self.asked = self.memory.awaits(started);
         let (phrases, memory) = (self.model.folder().manifest.phrases, std::mem::take(&mut self.memory));
         let mut turn = Turn::new(Assistant::remembering(phrases, memory, started), voice);
         match question {
@@ -380,80 +418,6 @@ impl<'a> Turn<'a> {
         };
         (answer, assistant.remember(Instant::now()))
     }
-}
-
-/// The home of the configuration, with the tools that the model folder names, or else those of the starter.
-///
-/// # Errors
-/// When the tools are damaged (69) or the home contradicts itself (78).
-pub fn home(config: &Config) -> Result<Registry, Failure> {
-    Ok(household(config)?.tools)
-}
-
-/// The timers in the state folder; where that cannot be used, timers that last as long as the process.
-pub fn kept_timers(config: &Config) -> timers::SharedTimers {
-    let kept = timers::SharedTimers::open(&config.state.timers(), timers::clock());
-    let kept = kept.unwrap_or_else(|error| {
-        tracing::error!(%error, "timers will not outlive a restart");
-        timers::SharedTimers::new(timers::clock())
-    });
-    kept.with(config.timers.clone())
-}
-
-/// The tools, and what they work on.
-pub struct Household {
-    /// All tools.
-    pub tools: Registry,
-    /// The devices.
-    pub house: Arc<House>,
-    /// The timers, for whoever lets them ring.
-    pub timers: timers::SharedTimers,
-    /// The broker, if there is one, for whoever shows there what hearth does.
-    pub mqtt: Option<Mqtt>,
-}
-
-/// The home of the configuration, with timers that last as long as the process.
-///
-/// # Errors
-/// As [`home()`].
-pub fn household(config: &Config) -> Result<Household, Failure> {
-    household_with(config, timers::SharedTimers::new(timers::clock()).with(config.timers.clone()))
-}
-
-/// The home of the configuration with these timers.
-///
-/// # Errors
-/// As [`home()`].
-pub fn household_with(config: &Config, timers: timers::SharedTimers) -> Result<Household, Failure> {
-    let path = config.model.dir.join("tools.json");
-    let tools = if path.exists() { schema::load(&path) } else { schema::parse(STARTER_TOOLS) };
-    let tools = tools.map_err(|error| Failure::new(UNAVAILABLE, format!("{}: {error}", path.display())))?;
-    let (mut backends, mut mqtt) = (Vec::new(), None);
-    if !config.home.simulated.is_empty() {
-        backends.push(Backend::Simulated(Simulated::new(&config.home.simulated)?));
-    }
-    if config.home.mqtt.host.is_some() {
-        let broker = Mqtt::start(&config.home.mqtt)?;
-        mqtt = Some(broker.clone());
-        backends.push(Backend::Mqtt(broker));
-    }
-    // What a server has may not be known yet.
-    let known = config.home.home_assistant.url.is_none();
-    if !known {
-        let server = HomeAssistant::start(&config.home.home_assistant).map_err(HomeError::from)?;
-        backends.push(Backend::HomeAssistant(server));
-    }
-    let house = Arc::new(House::new(backends, &config.home, &config.risk));
-    if known && let Some(here) = config.home.here.as_ref().filter(|here| room_named(&house.devices(), here).is_none()) {
-        return Err(HomeError::Config(format!("here: there is no {here}")).into());
-    }
-    let mut registry = home::registry(&tools, &house, &timers, &own::calendar())?;
-    for tool in command::tools(&config.home.command)?.into_iter().chain(webhook::tools(&config.home.webhook)?) {
-        registry = registry.with(tool)?;
-    }
-    let registry = registry.careful(&config.risk, config.model.min_margin);
-    // A tool of your own goes here, see README.
-    Ok(Household { tools: registry, house, timers, mqtt })
 }
 
 /// The voice of the configuration. ONNX Runtime must be open.

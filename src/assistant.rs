@@ -11,10 +11,18 @@ use serde_json::{Map, Value};
 use crate::dialogue::{Outcome, ReplyEvent, Stop, ToolCall, ToolResult};
 use crate::followup::{Memory, Recall, Step};
 
+mod claims;
+
+use claims::claims;
+
 /// A model that keeps calling tools is stopped after so many rounds.
 const MAX_ROUNDS: usize = 3;
 /// Spoken when the model gave nothing usable, twice.
 const APOLOGY: &str = "Sorry, I did not get that.";
+/// What a model is told whose call made no sense.
+const MALFORMED: &str = "the call was malformed, nothing was done; call again";
+/// What a model is told that claims to have done something.
+const NO_CALL: &str = "nothing was called, so nothing was done; call a tool or say that you cannot";
 /// Spoken when something inside failed.
 const FAILURE: &str = "Sorry, something went wrong.";
 
@@ -62,6 +70,10 @@ pub struct Assistant {
     waiting: usize,
     results: Vec<ToolResult>,
     said: String,
+    /// Words of a sentence that is not whole yet.
+    held: String,
+    /// Was a deed claimed, and not said?
+    boasts: bool,
     recall: Recall,
     /// All that was said in this turn.
     words: String,
@@ -105,6 +117,8 @@ impl Assistant {
             waiting: 0,
             results: Vec::new(),
             said: String::new(),
+            held: String::new(),
+            boasts: false,
             recall,
             words: String::new(),
         }
@@ -113,11 +127,7 @@ impl Assistant {
     /// Takes an event; gives what is to be done, in order.
     pub fn handle(&mut self, event: Event) -> Vec<Command> {
         match event {
-            Event::Reply(ReplyEvent::Text(piece)) => {
-                self.said.push_str(&piece);
-                self.words.push_str(&piece);
-                vec![Command::Stream(piece)]
-            }
+            Event::Reply(ReplyEvent::Text(piece)) => self.text(&piece),
             Event::Reply(ReplyEvent::Call(call)) => {
                 self.calls.push(call);
                 Vec::new()
@@ -133,15 +143,49 @@ impl Assistant {
         }
     }
 
+    /// Words of the model. Before anything was carried out they are held back to the end of their sentence: one that claims
+    /// a deed is not said.
+    fn text(&mut self, piece: &str) -> Vec<Command> {
+        self.held.push_str(piece);
+        let end = match self.rounds {
+            0 => self.held.rfind(['.', '!', '?', '\n']).map_or(0, |at| at + 1),
+            _ => self.held.len(),
+        };
+        let whole = self.held.drain(..end).collect();
+        self.release(whole)
+    }
+
+    fn release(&mut self, text: String) -> Vec<Command> {
+        if text.is_empty() {
+            return Vec::new();
+        }
+        if self.rounds == 0 && claims(&text) {
+            self.boasts = true;
+            return Vec::new();
+        }
+        self.said.push_str(&text);
+        self.words.push_str(&text);
+        vec![Command::Stream(text)]
+    }
+
     fn ended(&mut self, stop: Stop) -> Vec<Command> {
+        let held = std::mem::take(&mut self.held);
+        let mut commands = if stop == Stop::Cancelled { Vec::new() } else { self.release(held) };
+        commands.extend(self.decided(stop));
+        commands
+    }
+
+    fn decided(&mut self, stop: Stop) -> Vec<Command> {
         let calls = std::mem::take(&mut self.calls);
         let malformed = std::mem::take(&mut self.malformed);
+        let boasts = std::mem::take(&mut self.boasts);
         match stop {
             Stop::Cancelled => Vec::new(),
             // Words that were spoken already need no apology for being many.
             Stop::Loop | Stop::TokenLimit if calls.is_empty() && !malformed && !self.said.is_empty() => self.settle(),
             Stop::Loop | Stop::TokenLimit => self.finish_with(APOLOGY),
-            Stop::EndOfTurn | Stop::AwaitsTools if malformed => self.ask_again(),
+            Stop::EndOfTurn | Stop::AwaitsTools if malformed => self.ask_again(MALFORMED),
+            Stop::EndOfTurn | Stop::AwaitsTools if calls.is_empty() && boasts => self.ask_again(NO_CALL),
             Stop::EndOfTurn | Stop::AwaitsTools if calls.is_empty() => self.settle(),
             Stop::EndOfTurn | Stop::AwaitsTools if self.rounds == MAX_ROUNDS => self.finish_with(APOLOGY),
             Stop::EndOfTurn | Stop::AwaitsTools => {
@@ -178,12 +222,11 @@ impl Assistant {
     }
 
     /// None of the calls of a reply with a malformed one is carried out.
-    fn ask_again(&mut self) -> Vec<Command> {
+    fn ask_again(&mut self, error: &str) -> Vec<Command> {
         if std::mem::replace(&mut self.asked_again, true) {
             return self.finish_with(APOLOGY);
         }
-        let error = Value::from("the call was malformed, nothing was done; call again");
-        let content = Map::from_iter([("error".to_owned(), error)]);
+        let content = Map::from_iter([("error".to_owned(), Value::from(error))]);
         vec![Command::Answer(vec![ToolResult {
             name: "error".into(),
             outcome: Outcome::Refused,
@@ -319,6 +362,29 @@ mod tests {
         check(true, vec![text("Hi."), end(Stop::EndOfTurn)], &["stream Hi.", "settle 0|Hi."]);
     }
 
+    /// Field notes, S13: what was not done is not said to be done.
+    #[test]
+    fn a_deed_that_was_only_claimed_is_not_said() {
+        let sorry = ["say Sorry, I did not get that.", "settle 0|Sorry, I did not get that."];
+        let boast = || vec![text("I turned"), text(" on the light."), end(Stop::EndOfTurn)];
+        check(true, boast(), &["answer 1"]);
+        check(true, [boast(), boast()].concat(), &["answer 1", sorry[0], sorry[1]]);
+        let honest = vec![text("I cannot do that."), end(Stop::EndOfTurn)];
+        check(
+            true,
+            [boast(), honest].concat(),
+            &["answer 1", "stream I cannot do that.", "settle 0|I cannot do that."],
+        );
+        check(true, vec![text("Hello. I turned it on."), end(Stop::EndOfTurn)], &["answer 1"]);
+        // With a call it is the result that is said, and afterwards the model may phrase it.
+        let called = vec![text("Turning on the light."), call("a"), end(Stop::AwaitsTools)];
+        check(
+            true,
+            [called, vec![done(Outcome::Done, None), text("It is now on."), end(Stop::EndOfTurn)]].concat(),
+            &["call a", "answer 1", "stream It is now on.", "settle 0|It is now on."],
+        );
+    }
+
     #[test]
     fn what_is_malformed_or_endless_is_never_executed() {
         check(true, vec![call("a"), malformed(), end(Stop::AwaitsTools)], &["answer 1"]);
@@ -334,7 +400,7 @@ mod tests {
         check(
             true,
             vec![text("Once"), text(" upon"), end(Stop::TokenLimit)],
-            &["stream Once", "stream  upon", "settle 0|Once upon"],
+            &["stream Once upon", "settle 0|Once upon"],
         );
         check(true, vec![call("a"), end(Stop::Cancelled)], &[]);
     }

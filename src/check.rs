@@ -1,14 +1,17 @@
 //! `hearth check`: looks at everything a turn needs and names every problem in one run.
 
-use crate::ask;
+use crate::ask::{self, Household, Presence};
 use crate::config::{Config, ConfigError};
-use crate::dialogue::ToolSpec;
+use crate::dialogue::Declared;
 use crate::failure::{CONFIG, Failure, UNAVAILABLE};
+use crate::home::device::{Health, SIMULATED};
+use crate::home::timers::{SharedTimers, clock};
 use crate::listen::wake::WakeWords;
 use crate::model::Gemma;
+use crate::model::generate::ModelConfig;
 use crate::model::manifest::Folder;
 use crate::model::parts::Parts;
-use crate::{onnx, speech, terminal};
+use crate::{household, onnx, speech, terminal};
 
 /// Collects findings and prints them as they come.
 #[derive(Debug, Default)]
@@ -75,11 +78,10 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
         let runtime = findings.look("runtime", runtime, |()| path.clone());
         voice_files(&mut findings, &config);
         let wakes = wake_files(&mut findings, &config);
-        let registry =
-            findings.look("home", ask::home(&config), |registry| format!("{} tools", registry.specs().len()));
+        let home = home(&mut findings, &config, no_load);
         if runtime.is_some() && !no_load {
-            if let (Some(folder), Some(registry), true) = (folder, registry, sound) {
-                model_parts(&mut findings, &config, folder, &registry.specs());
+            if let (Some(folder), Some(mut home), true) = (folder, home, sound) {
+                model_parts(&mut findings, &config, folder, home.teller.told());
             }
             speaks(&mut findings, &config);
             if wakes {
@@ -92,6 +94,25 @@ pub fn run(config: Result<Config, ConfigError>, full: bool, no_load: bool) -> Re
         0 => Ok(()),
         n => Err(Failure::new(findings.code, format!("{n} problem{}", if n == 1 { "" } else { "s" }))),
     }
+}
+
+/// The home: what is configured, and unless nothing is to be connected whether its servers let hearth in. It looks in as
+/// a guest, of which a broker shows nothing.
+fn home(findings: &mut Findings, config: &Config, no_load: bool) -> Option<Household> {
+    let presence = if no_load { Presence::Away } else { Presence::Visit };
+    let timers = SharedTimers::new(clock());
+    let home = ask::household_with(config, timers, presence);
+    let home = findings.look("home", home, |home| format!("{} tools", home.tools.specs().len()))?;
+    household::met(&home.house);
+    let servers = home.house.health().into_iter().filter(|(name, _)| *name != SIMULATED);
+    for (name, health) in servers {
+        let devices = || home.house.devices().len();
+        match health {
+            Health::Ready => findings.good(name, format!("{}, {} devices in all", household::told(&health), devices())),
+            _ => findings.problem(name, Failure::new(UNAVAILABLE, household::told(&health))),
+        }
+    }
+    Some(home)
 }
 
 /// The folder, and whether its files are as they should be.
@@ -169,7 +190,7 @@ fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
 }
 
 /// Opens every part by itself, so that one that is broken does not hide another.
-fn model_parts(findings: &mut Findings, config: &Config, folder: Folder, tools: &[ToolSpec]) {
+fn model_parts(findings: &mut Findings, config: &Config, folder: Folder, told: Declared) {
     terminal::notice("loading the model");
     let parts = Parts::open(&folder, config.model.threads);
     let faults = [
@@ -184,7 +205,8 @@ fn model_parts(findings: &mut Findings, config: &Config, folder: Folder, tools: 
         return;
     }
     let graphs = folder.manifest.parts.len();
-    let model = Gemma::assemble(folder, config.model.clone(), tools, parts);
+    let config = ModelConfig { system: told.system, ..config.model.clone() };
+    let model = Gemma::assemble(folder, config, &told.tools, parts);
     findings.look("model", model, |_| format!("{graphs} graphs, contract holds"));
 }
 

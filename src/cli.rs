@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 
 use crate::ask::{self, Hearth, Question};
 use crate::audio::playback::{Play, Speaker};
-use crate::audio::wav;
+use crate::audio::{Clip, MODEL_RATE_HZ, wav};
 use crate::config::{Config, ConfigError};
 use crate::control::ControlConfig;
 use crate::control::client::{self, Connection};
+use crate::eval::tasks;
 use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
+use crate::home::HomeConfig;
+use crate::home::simulated::Simulated;
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
@@ -79,9 +82,9 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Measure accuracy on a folder of labelled recordings
+    /// Measure accuracy on a folder of labelled recordings, or of tasks in words
     Eval {
-        /// Folder with labels.json and the recordings it names
+        /// Folder with labels.json and the recordings it names, or with home.json and tasks.json
         dir: PathBuf,
         /// Let the model hear the recordings with noise suppression and gain control
         #[arg(long)]
@@ -252,6 +255,12 @@ enum HomeVerb {
         #[arg(long)]
         json: bool,
     },
+    /// A line for every change in the home, until it is stopped
+    Watch {
+        /// Print JSON, one object per line
+        #[arg(long)]
+        json: bool,
+    },
     /// Call a tool, whatever its level; prints the result
     Call {
         /// Its name, such as turn_on
@@ -346,6 +355,7 @@ impl Args {
                 timers::run(&config?.checked()?, verb.map_or(Order::List, TimerVerb::order), json)
             }
             Verb::Home { verb: HomeVerb::List { json } } => household::list(&config?.checked()?, json),
+            Verb::Home { verb: HomeVerb::Watch { json } } => household::watch(&config?.checked()?, json),
             Verb::Home { verb: HomeVerb::Call { tool, arguments } } => {
                 household::call(&config?.checked()?, &tool, &arguments)
             }
@@ -422,7 +432,52 @@ fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes no sound of what is said.
+struct Silent;
+
+impl Synthesize for Silent {
+    fn synthesize(&mut self, _sentence: &str) -> Result<Clip, SpeechError> {
+        Ok(Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ })
+    }
+}
+
+/// Says every sentence of a folder of tasks in its home.
+fn evaluate_tasks(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
+    let (described, all) = tasks::read(dir)?;
+    let mut config = config.clone();
+    config.home = HomeConfig { here: described.here.clone(), degrees: config.home.degrees, ..HomeConfig::default() };
+    let home = Simulated::furnished(&described.devices)?;
+    let first: Vec<_> = home.snapshot().into_iter().map(|device| (device.id, device.state)).collect();
+    let states = |home: &Simulated| home.snapshot().into_iter().map(|device| (device.id, device.state)).collect();
+    let mut hearth = Hearth::load_over(&config, home.clone())?;
+    // A model that reads is not spoken to, and nobody hears the answers.
+    let mut voice: Box<dyn Synthesize> = match hearth.reads_text() {
+        true => Box::new(Silent),
+        false => Box::new(ask::voice(&config)?),
+    };
+    let serve = |task: &tasks::Task, sentence: &str| {
+        for (id, state) in &first {
+            let state = task.setup.get(id).map_or(Ok(state.clone()), |fields| tasks::merged(state, fields))?;
+            home.put(id, state);
+        }
+        let before = states(&home);
+        hearth.forget();
+        let answer = hearth.answer(Question::Text(sentence.to_owned()), voice.as_mut()).map_err(|e| e.to_string())?;
+        let calls = answer.actions.into_iter().map(|action| action.call).collect();
+        answer.error.map_or(Ok(tasks::Served { before, after: states(&home), calls, said: answer.said }), Err)
+    };
+    let report = tasks::run(&all, serve, |done, of| terminal::progress("sentences", done, of));
+    let printed = if json { terminal::json(&report) } else { terminal::line(report.to_string().trim_end()) };
+    if report.failed == report.sentences {
+        return Err(Failure::new(INTERNAL, format!("none of {} sentences could be taken", report.sentences)));
+    }
+    printed
+}
+
 fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
+    if tasks::is_here(dir) {
+        return evaluate_tasks(config, dir, json);
+    }
     // Labels first: a mistake in them should not have to wait for the model.
     eval::read_labels(dir)?;
     let mut hearth = Hearth::load(config)?;

@@ -265,7 +265,9 @@ impl Config {
         let optional = config.speech.espeak_data.iter_mut().chain(&mut config.control.socket);
         let optional = optional.chain(&mut config.state.dir).chain(&mut config.home.mqtt.password_file);
         let optional = optional.chain(config.home.webhook.iter_mut().filter_map(|hook| hook.token_file.as_mut()));
-        let optional = optional.chain(&mut config.home.home_assistant.token_file);
+        let server = &mut config.home.home_assistant;
+        let optional = optional.chain(&mut server.token_file).chain(&mut server.ca_file);
+        let optional = optional.chain(&mut config.home.mqtt.ca_file);
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
@@ -292,7 +294,7 @@ impl Config {
         let named = names.iter().all(|name| !name.is_empty() && !name.contains(['/', '.']));
         let twice = self.wake.words.iter().any(|word| word.word == self.wake.stop_word);
         let risk = &self.risk;
-        let margin = model.min_margin;
+        let margin = model.min_margin.unwrap_or(0.0);
         let checks: [(&'static str, String, bool, &'static str); 24] = [
             ("model.min_margin", margin.to_string(), (0.0..=100.0).contains(&margin), "0 to 100"),
             ("risk.confirm_s", risk.confirm_s.to_string(), (1..=120).contains(&risk.confirm_s), "1 to 120"),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::assistant::{Assistant, Command, Event};
-use crate::dialogue::{Outcome, ReplyEvent, ToolCall, ToolResult, TurnId};
+use crate::dialogue::{Declared, Outcome, ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::followup::Memory;
 use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
 use crate::model::Start;
@@ -123,6 +123,8 @@ pub enum Job {
     },
     /// Forget the turn.
     Cancel,
+    /// Between turns: the home is another. Belongs to no turn.
+    Declare(Box<Declared>),
 }
 
 /// What is to be done.
@@ -332,8 +334,11 @@ impl Conversation {
 
     /// A turn in which somebody is to speak.
     fn listen(&mut self, opened: Opened, wait_ms: u32, out: &mut Vec<Output>) {
+        // Who calls again may want something else.
+        let answers = opened == Opened::FollowUp && self.memory.awaits(self.now);
         let id = self.new_turn(Some(opened));
-        out.push(Output::Model(id, self.begin()));
+        let begin = self.begin();
+        out.push(Output::Model(id, if answers { Job::Begin(Start::Answer) } else { begin }));
         // What was said before a reply had drained is no answer to it.
         let pre_roll = opened != Opened::FollowUp;
         out.push(Output::Listen(ListenCommand::Arm { pre_roll, wait_ms, hold: opened == Opened::Held }));

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::ask::{self, Household};
+use crate::ask::{self, Household, Presence, Teller};
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
 use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
@@ -97,6 +97,8 @@ struct Daemon {
     timers: SharedTimers,
     /// Where hearth's own state is shown, if there is a broker.
     mqtt: Option<Mqtt>,
+    /// Tells the model what the home is like.
+    teller: Teller,
     /// To stop the model, once there is one.
     stop_model: Option<Arc<Interrupt>>,
     has_voice: bool,
@@ -125,10 +127,11 @@ impl Daemon {
         let on = |kind| signal(kind).map_err(|error| Failure::new(INTERNAL, format!("no signals: {error}")));
         let (terminate, interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
         let hangup = on(SignalKind::hangup())?;
-        let Household { tools: home, timers, mqtt, .. } = ask::household_with(&config, ask::kept_timers(&config))?;
+        let household = ask::household_with(&config, ask::kept_timers(&config), Presence::Live)?;
+        let Household { tools: home, timers, mqtt, mut teller, .. } = household;
         let home = home.audited(AuditLog::new(&config.state.path(), &config.audit));
         let hush = Hush::default();
-        let (threads, notices) = start::threads(&config, &home.specs(), &hush)?;
+        let (threads, notices) = start::threads(&config, teller.told(), &hush)?;
         let (turns, last) = Turns::open(&config);
         let duck = Duck::start(&config.duck, None);
         let volume = config.speech.volume;
@@ -144,6 +147,7 @@ impl Daemon {
             home: Rc::new(home),
             timers,
             mqtt,
+            teller,
             stop_model: None,
             has_voice: false,
             volume,
@@ -553,6 +557,10 @@ impl Daemon {
         if self.is_ready() {
             self.ring_on();
             self.tell_ringing();
+            if let Some(told) = self.teller.news() {
+                let job = (TurnId(0), Job::Declare(Box::new(told)));
+                let _ = self.threads.jobs.try_send(job).inspect_err(|error| stuck("infer", error));
+            }
         }
         let memory = Duration::from_secs(self.config.turn.memory_s.into());
         if self.conversation.turn().is_none() && self.last_turn.elapsed() > memory {

@@ -69,6 +69,15 @@ pub struct ToolSpec {
     pub schema: Option<Value>,
 }
 
+/// What a model is told before the first turn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Declared {
+    /// The system text.
+    pub system: String,
+    /// The tools.
+    pub tools: Vec<ToolSpec>,
+}
+
 /// May a tool or a parameter have this name? Letters, digits and underscores, at least one.
 #[must_use]
 pub fn is_word(name: &str) -> bool {
@@ -91,13 +100,16 @@ pub struct ToolCall {
     /// Who agreed to it. Never read from outside: nothing that a model writes is an agreement.
     #[serde(skip)]
     pub consent: Consent,
+    /// What it would have been with the second best choice, where the model was not sure enough.
+    #[serde(skip)]
+    pub rival: Option<Box<ToolCall>>,
 }
 
 impl ToolCall {
     /// A call as a model makes it, to which nobody has agreed yet.
     #[must_use]
     pub fn new(name: impl Into<String>, arguments: Arguments) -> Self {
-        Self { name: name.into(), arguments, margin: None, consent: Consent::None }
+        Self { name: name.into(), arguments, margin: None, consent: Consent::None, rival: None }
     }
 }
 

@@ -16,6 +16,8 @@ use serde_json::{Map, Value};
 
 use crate::dialogue::ToolCall;
 
+pub mod tasks;
+
 mod curve;
 pub use curve::{Answered, curve};
 

@@ -18,6 +18,8 @@ const NOTHING_ASKED: &str = "There is nothing that I wanted to know.";
 const ONE_AT_A_TIME: &str = "I asked more than one thing, so I left them. Say them one at a time.";
 /// Said to a no.
 const ALL_RIGHT: &str = "All right.";
+/// Said to a yes that answers which of two.
+const WHICH: &str = "Which of the two?";
 /// Said when there is nothing to say again.
 const NOTHING_SAID: &str = "I have not said anything yet.";
 /// Said to a correction of nothing.
@@ -59,6 +61,14 @@ impl Memory {
     #[must_use]
     pub fn asks(&self) -> bool {
         !self.pending.is_empty()
+    }
+
+    /// Does a question still wait for a yes now?
+    #[must_use]
+    pub fn awaits(&self, now: Instant) -> bool {
+        let late = |pending: &Pending| pending.since.is_none_or(|since| now.duration_since(since) > self.window);
+        // "The lamp or the fan?" is answered by neither yes nor no.
+        self.asks() && !self.pending.iter().any(|pending| late(pending) || pending.call.rival.is_some())
     }
 
     /// The question is void: what was going on was cancelled.
@@ -152,6 +162,11 @@ impl Recall {
             (None, _) => Step::Say(NOTHING_ASKED.to_owned()),
             (Some(_), false) => Step::Say(ONE_AT_A_TIME.to_owned()),
             (Some(pending), true) if self.is_late(&pending) => Step::Say(TOO_LATE.to_owned()),
+            // It waits on.
+            (Some(pending), true) if pending.call.rival.is_some() => {
+                self.memory.pending = vec![pending];
+                Step::Say(WHICH.to_owned())
+            }
             // How sure the yes was is for the home to judge.
             (Some(Pending { call, to, .. }), true) => {
                 Step::Call(ToolCall { margin: yes.margin, consent: Consent::Spoken(to), ..call })
@@ -169,7 +184,7 @@ impl Recall {
 
     /// "No, the bedroom": the last call again with what was said now in the place of what was said then.
     fn correct(&mut self, correction: &ToolCall) -> Step {
-        self.pending.clear();
+        let pending = std::mem::take(&mut self.pending);
         let Some(last) = &self.memory.last else { return Step::Say(NOTHING_TO_CORRECT.to_owned()) };
         let mut call = ToolCall { margin: correction.margin, ..ToolCall::new(&last.name, last.arguments.clone()) };
         let mut changed = false;
@@ -185,7 +200,12 @@ impl Recall {
             call.arguments.insert(key, value.clone());
         }
         if !changed {
-            return Step::Say(WHAT_TO_CORRECT.to_owned());
+            // "The lamp" after "the lamp or the fan?": it was right.
+            let chosen = pending.first().filter(|pending| pending.call == call && pending.call.rival.is_some());
+            return match chosen.filter(|pending| !self.is_late(pending)) {
+                Some(chosen) => Step::Call(ToolCall { consent: Consent::Spoken(chosen.to.clone()), ..call }),
+                None => Step::Say(WHAT_TO_CORRECT.to_owned()),
+            };
         }
         self.memory.last = Some(call.clone());
         Step::Call(call)

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use crate::conversation::Job;
-use crate::dialogue::{ReplyEvent, TurnId};
+use crate::dialogue::{Declared, ReplyEvent, TurnId};
 use crate::model::{ModelError, Respond};
 use crate::onnx::Interrupt;
 use crate::threads::Pulse;
@@ -35,25 +35,30 @@ pub fn run(
     jobs: &Receiver<(TurnId, Job)>,
     report: &mut dyn FnMut(Report),
 ) {
-    let mut worker = Worker { model, interrupt, current: None, drafting: false };
+    let mut worker = Worker { model, interrupt, current: None, drafting: false, news: None };
     loop {
         pulse.beat();
         let next = if worker.drafting {
-            match jobs.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
-            }
+            jobs.try_recv()
         } else {
-            match jobs.recv_timeout(IDLE) {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+            jobs.recv_timeout(IDLE).map_err(|error| match error {
+                RecvTimeoutError::Timeout => TryRecvError::Empty,
+                RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+            })
         };
         let result = match next {
-            None => worker.model.advance().map(|more| worker.drafting = more),
-            Some((turn, job)) => worker.job(turn, job, report),
+            Ok((turn, job)) => worker.job(turn, job, report),
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) if worker.drafting => worker.model.advance().map(|more| worker.drafting = more),
+            Err(TryRecvError::Empty) if worker.current.is_none() && worker.news.is_some() => {
+                // Whoever begins a turn from here on interrupts it; who did just before is served first.
+                worker.interrupt.clear();
+                match jobs.try_recv() {
+                    Ok((turn, job)) => worker.job(turn, job, report),
+                    Err(_) => worker.declare(pulse),
+                }
+            }
+            Err(TryRecvError::Empty) => continue,
         };
         if let Err(error) = result {
             worker.give_up(&error, report);
@@ -68,10 +73,16 @@ struct Worker<'a> {
     current: Option<TurnId>,
     /// A draft stands and is not decoded to its end.
     drafting: bool,
+    /// What the model is to be told when there is nothing else to do.
+    news: Option<Box<Declared>>,
 }
 
 impl Worker<'_> {
     fn job(&mut self, turn: TurnId, job: Job, report: &mut dyn FnMut(Report)) -> Result<(), ModelError> {
+        if let Job::Declare(told) = job {
+            self.news = Some(told);
+            return Ok(());
+        }
         if let Job::Begin(start) = job {
             self.interrupt.clear();
             (self.current, self.drafting) = (Some(turn), false);
@@ -85,14 +96,17 @@ impl Worker<'_> {
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
-            Job::Begin(_) => Ok(()),
+            Job::Begin(_) | Job::Declare(_) => Ok(()),
             Job::Hear(samples) => self.model.hear(&samples),
             Job::Read(text) => self.model.read(&text),
             Job::Draft => self.model.draft(),
             Job::Resume => self.model.resume(),
             Job::Commit => self.model.commit(&mut emit),
             Job::Answer(results) => self.model.answer(&results, &mut emit),
-            Job::Settle { results, said } => self.model.settle(&results, &said),
+            Job::Settle { results, said } => {
+                self.current = None;
+                self.model.settle(&results, &said)
+            }
             Job::Cancel => {
                 self.current = None;
                 self.model.cancel()
@@ -100,6 +114,17 @@ impl Worker<'_> {
         }?;
         if decodes {
             report(Report::Times(turn, self.model.timeline()));
+        }
+        Ok(())
+    }
+
+    /// Tells the model what the home is like by now. What it knew holds until that is done, and if it cannot be done.
+    fn declare(&mut self, pulse: &Pulse) -> Result<(), ModelError> {
+        let Some(told) = self.news.take() else { return Ok(()) };
+        match self.model.declare(&told, &mut || pulse.beat()) {
+            Ok(()) => tracing::info!(tools = told.tools.len(), "the model was told of the home"),
+            Err(ModelError::Interrupted) => self.news = Some(told),
+            Err(error) => tracing::error!(%error, "the model could not be told of the home: it goes by what it knew"),
         }
         Ok(())
     }
@@ -114,5 +139,94 @@ impl Worker<'_> {
         }
         tracing::error!(turn = turn.0, %error, "the model failed");
         report(Report::Failed(turn));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::dialogue::ToolResult;
+    use crate::model::Start;
+
+    /// Writes down what is asked of it; the first so many times that it is told something it is interrupted.
+    #[derive(Default)]
+    struct Scribe {
+        wrote: Vec<String>,
+        interruptions: usize,
+    }
+
+    impl Scribe {
+        fn write(&mut self, what: &str) -> Result<(), ModelError> {
+            self.wrote.push(what.to_owned());
+            Ok(())
+        }
+    }
+
+    impl Respond for Scribe {
+        fn begin(&mut self, _turn: TurnId, _start: Start) -> Result<(), ModelError> {
+            self.write("begin")
+        }
+        fn hear(&mut self, _samples: &[f32]) -> Result<(), ModelError> {
+            self.write("hear")
+        }
+        fn read(&mut self, _text: &str) -> Result<(), ModelError> {
+            self.write("read")
+        }
+        fn draft(&mut self) -> Result<(), ModelError> {
+            self.write("draft")
+        }
+        fn advance(&mut self) -> Result<bool, ModelError> {
+            Ok(false)
+        }
+        fn resume(&mut self) -> Result<(), ModelError> {
+            self.write("resume")
+        }
+        fn commit(&mut self, _emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            self.write("commit")
+        }
+        fn answer(&mut self, _r: &[ToolResult], _emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            self.write("answer")
+        }
+        fn declare(&mut self, told: &Declared, _alive: &mut dyn FnMut()) -> Result<(), ModelError> {
+            self.write(&format!("told {}", told.system))?;
+            if self.interruptions > 0 {
+                self.interruptions -= 1;
+                return Err(ModelError::Interrupted);
+            }
+            Ok(())
+        }
+        fn settle(&mut self, _results: &[ToolResult], _said: &str) -> Result<(), ModelError> {
+            self.write("settle")
+        }
+        fn timeline(&self) -> Timeline {
+            Timeline::default()
+        }
+        fn cancel(&mut self) -> Result<(), ModelError> {
+            self.write("cancel")
+        }
+    }
+
+    /// News wait for the end of a turn, the last of several counts, and who is interrupted tries again.
+    #[test]
+    fn the_home_is_told_between_turns() {
+        crate::onnx::init(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.local/lib/libonnxruntime.so")))
+            .expect("scripts/setup installs ONNX Runtime");
+        let interrupt = Interrupt::new().expect("the runtime is open");
+        let mut model = Scribe { interruptions: 1, ..Scribe::default() };
+        let (jobs, queue) = sync_channel(16);
+        let news = |text: &str| Job::Declare(Box::new(Declared { system: text.to_owned(), tools: Vec::new() }));
+        let settle = || Job::Settle { results: Vec::new(), said: String::new() };
+        for job in [Job::Begin(Start::Continue), news("one"), news("two"), Job::Commit] {
+            jobs.send((TurnId(1), job)).expect("it is read below");
+        }
+        std::thread::spawn(move || {
+            std::thread::sleep(IDLE * 3 / 2);
+            jobs.send((TurnId(1), settle())).expect("it still reads");
+            std::thread::sleep(IDLE * 7 / 2);
+        });
+        run(&mut model, &interrupt, &Pulse::default(), &queue, &mut |_| ());
+        assert_eq!(model.wrote, ["begin", "commit", "settle", "told two", "told two"]);
     }
 }

@@ -50,8 +50,10 @@ fn readme_shows_this_example_of_20_lines_and_where_it_goes() {
     let readme = include_str!("../README.md");
     assert!(readme.contains(&format!("```rust\n{example}```\n")), "README.md differs:\n{example}");
     assert_eq!(example.lines().filter(|line| !line.is_empty()).count(), 20);
-    let home =
-        include_str!("../src/ask.rs").split("pub fn household_with(").nth(1).expect("where README says that it goes");
+    let home = include_str!("../src/ask/household.rs")
+        .split("pub fn household_with(")
+        .nth(1)
+        .expect("where README says that it goes");
     let body = home.split("\n}\n").next().expect("split gives at least one part");
-    assert!(body.contains("// A tool of your own goes here, see README.\n    Ok(Household { tools: registry,"));
+    assert!(body.contains("// A tool of your own goes here, see README.\n    Ok(Household { teller: teller.of(&registry), tools: registry,"));
 }

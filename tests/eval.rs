@@ -122,13 +122,16 @@ fn at_most_twenty_misses_are_printed() {
 
 /// `hearth eval` on the folder, with the configuration of the repository and a small model without training.
 fn hearth_eval(dir: &Path, args: &[&str]) -> Output {
+    hearth_eval_with("tiny-split-q8", dir, args)
+}
+
+fn hearth_eval_with(model: &str, dir: &Path, args: &[&str]) -> Output {
+    let model = format!("target/fixtures/{model}\"");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = std::fs::read_to_string(root.join("config.toml")).unwrap();
-    for (path, actual) in [
-        (".local/lib", ".local/lib"),
-        (".local/voice", ".local/voice"),
-        ("onnx/starter\"", "target/fixtures/tiny-split-q8\""),
-    ] {
+    for (path, actual) in
+        [(".local/lib", ".local/lib"), (".local/voice", ".local/voice"), ("onnx/starter\"", model.as_str())]
+    {
         config = config.replace(&format!("\"{path}"), &format!("\"{}", root.join(actual).display()));
     }
     std::fs::write(dir.join("config.toml"), config).unwrap();
@@ -172,4 +175,30 @@ fn eval_fails_when_no_clip_could_be_heard() {
     assert_eq!(output.status.code(), Some(70), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stderr).contains("none of 1 clips could be heard"));
     assert!(String::from_utf8_lossy(&output.stdout).contains("1.wav: expected nothing, could not be heard: "));
+}
+
+/// Tasks in words, on a model without training: what is tried is the way from the folder to the figures.
+#[test]
+fn the_program_evaluates_tasks_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tasks");
+    for name in ["home.json", "tasks.json"] {
+        std::fs::copy(fixtures.join(name), dir.path().join(name)).unwrap();
+    }
+    let reading = |output: Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let report: Value =
+        serde_json::from_str(&reading(hearth_eval_with("tiny-split-fp32", dir.path(), &["--json"]))).unwrap();
+    assert_eq!((&report["sentences"], &report["failed"]), (&json!(9), &json!(0)), "{report}");
+    assert_eq!(report["categories"]["light"]["sentences"], 4, "{report}");
+    let misses = report["misses"].as_array().unwrap();
+    let right = report["accuracy"].as_f64().unwrap() * 9.0;
+    assert!((right + misses.len() as f64 - 9.0).abs() < 1e-6, "{report}");
+    let table = reading(hearth_eval_with("tiny-split-fp32", dir.path(), &[]));
+    assert!(table.contains("sentences                      9\n") && table.contains("\nquestions "), "{table}");
+    std::fs::write(dir.path().join("tasks.json"), r#"[{"sentences": ["x"], "setup": {"light.den": {}}}]"#).unwrap();
+    let output = hearth_eval_with("tiny-split-fp32", dir.path(), &[]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("home.json has no light.den"), "{output:?}");
 }

@@ -61,6 +61,8 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("tracing_subscriber::", &["telemetry.rs"]),
         ("tokio::", &["home", "control.rs", "control", "daemon.rs", "daemon", "duck.rs"]),
         ("tokio_tungstenite::", &["home/hass"]),
+        ("rustls::", &["home/tls.rs", "home/hass.rs", "home/hass", "home/mqtt"]),
+        ("rustls_native_certs::", &["home/tls.rs"]),
         ("zbus::", &["duck.rs"]),
         ("sd_notify::", &["service.rs"]),
         ("jiff::", &["home"]),

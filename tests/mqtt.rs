@@ -3,125 +3,19 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod broker;
+mod certificates;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use broker::{Broker, Peer, free_port, until};
 use hearth::home::device::{Fault, Health, Order, State};
 use hearth::home::mqtt::{Mqtt, MqttConfig};
-use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
-
-const MOSQUITTO: [&str; 2] = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn until(what: &str, limit_s: u64, mut happened: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !happened() {
-        assert!(began.elapsed() < Duration::from_secs(limit_s), "not within {limit_s} s: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A broker that keeps nothing on the disk; killed when dropped.
-struct Broker {
-    child: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Broker {
-    /// `None` where there is no mosquitto.
-    fn start(port: u16, more: &str) -> Option<Self> {
-        let Some(program) = MOSQUITTO.iter().find(|path| Path::new(path).exists()) else {
-            println!("skipped: no mosquitto on this machine (scripts/setup installs it)");
-            return None;
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("mosquitto.conf");
-        std::fs::write(&config, format!("listener {port} 127.0.0.1\npersistence false\n{more}\n")).unwrap();
-        let mut command = Command::new(program);
-        let child = command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let broker = Self { child, port, _dir: dir };
-        until("the broker listens", 10, || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Some(broker)
-    }
-
-    fn open() -> Option<Self> {
-        Self::start(free_port(), "allow_anonymous true")
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A client of the test: what it heard, and what it answers.
-struct Peer {
-    client: Client,
-    heard: Arc<Mutex<Vec<(String, String)>>>,
-}
-
-impl Peer {
-    /// `answer` gives the messages that follow one; `(topic, payload, retained)`.
-    fn join(
-        port: u16,
-        topics: &[&str],
-        answer: impl Fn(&str, &str) -> Vec<(String, String, bool)> + Send + 'static,
-    ) -> Self {
-        let name = format!("peer{}", free_port());
-        let (client, mut connection) = Client::new(MqttOptions::new(name, "127.0.0.1", port), 100);
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let joined = Arc::new(AtomicBool::new(false));
-        for topic in topics {
-            client.subscribe(*topic, QoS::AtLeastOnce).unwrap();
-        }
-        if topics.is_empty() {
-            joined.store(true, Ordering::Relaxed);
-        }
-        let (own, list, is_joined) = (client.clone(), Arc::clone(&heard), Arc::clone(&joined));
-        std::thread::spawn(move || {
-            for event in connection.iter() {
-                match event {
-                    Ok(Event::Incoming(Packet::SubAck(_))) => is_joined.store(true, Ordering::Relaxed),
-                    Ok(Event::Incoming(Packet::Publish(message))) => {
-                        let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                        for (topic, payload, retain) in answer(&message.topic, &payload) {
-                            own.try_publish(topic, QoS::AtLeastOnce, retain, payload).unwrap();
-                        }
-                        list.lock().unwrap().push((message.topic, payload));
-                    }
-                    Ok(_) => {}
-                    Err(_) => return,
-                }
-            }
-        });
-        until("the peer has joined", 10, || joined.load(Ordering::Relaxed));
-        Self { client, heard }
-    }
-
-    fn publish(&self, topic: &str, payload: &str) {
-        self.client.publish(topic, QoS::AtLeastOnce, true, payload).unwrap();
-    }
-
-    fn last(&self, topic: &str) -> Option<String> {
-        let heard = self.heard.lock().unwrap();
-        heard.iter().rev().find(|(name, _)| name == topic).map(|(_, payload)| payload.clone())
-    }
-
-    fn count(&self, topic: &str) -> usize {
-        self.heard.lock().unwrap().iter().filter(|(name, _)| name == topic).count()
-    }
-}
+use rumqttc::QoS;
 
 const OPEN: u8 = 0;
 /// Connections stay, nothing passes.
@@ -431,4 +325,65 @@ fn mistakes_in_the_description() {
     check(|config| config.timeout_ms = 0, "timeout_ms");
     check(|config| config.device.push(config.device[0].clone()), "two devices have the id mqtt.desk_lamp");
     check(|config| config.password_file = Some("/nowhere".into()), "password_file /nowhere");
+}
+
+#[test]
+fn an_encrypted_broker_is_trusted_by_its_certificate() {
+    if certificates::are_impossible() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    certificates::authority(dir.path(), "stranger");
+    certificates::authority(dir.path(), "own");
+    let file = |name: &str| dir.path().join(name);
+    let settings = format!(
+        "user root\nallow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}",
+        file("own.crt").display(),
+        file("server.crt").display(),
+        file("server.key").display()
+    );
+    let Some(broker) = Broker::start(free_port(), &settings) else { return };
+    let encrypted = |ca_file: Option<&str>| MqttConfig { tls: true, ca_file: ca_file.map(file), ..config(broker.port) };
+    let mqtt = Mqtt::start(&encrypted(Some("own.crt"))).unwrap();
+    ready(&mqtt);
+    assert!(apply(&mqtt, "mqtt.bell", Order::On).is_ok());
+    // Neither a stranger's certificate nor none at all will do, and nothing is sent in the clear.
+    for config in [encrypted(Some("stranger.crt")), encrypted(None), MqttConfig { tls: false, ..encrypted(None) }] {
+        let Ok(mqtt) = Mqtt::start(&config) else {
+            println!("this system trusts no certificates");
+            continue;
+        };
+        until(
+            "it was tried",
+            10,
+            || matches!(mqtt.health(), Health::Connecting(why) if !why.contains("not connected")),
+        );
+        println!("{:?}", mqtt.health());
+        assert!(matches!(apply(&mqtt, "mqtt.bell", Order::On), Err(Fault::Unreachable(_))));
+    }
+    let error = Mqtt::start(&encrypted(Some("gone.crt"))).map(drop).unwrap_err().to_string();
+    assert!(error.contains("ca_file") && error.contains("gone.crt"), "{error}");
+}
+
+/// What a command does leaves no trace of it on the broker, and the daemon's connection as it is.
+#[test]
+fn a_guest_shows_nothing_and_disturbs_nobody() {
+    let Some(broker) = Broker::open() else { return };
+    let _peer = devices(broker.port);
+    let watcher = Peer::join(broker.port, &["homeassistant/#", "hearth/#"], |_, _| Vec::new());
+    let guest = Mqtt::visit(&config(broker.port)).unwrap();
+    ready(&guest);
+    assert!(apply(&guest, "mqtt.desk_lamp", Order::On).is_ok());
+    drop(guest);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(watcher.heard.lock().unwrap().is_empty(), "{:?}", watcher.heard.lock().unwrap());
+    let daemon = Mqtt::start(&config(broker.port)).unwrap();
+    ready(&daemon);
+    until("online", 5, || watcher.last("hearth/availability").as_deref() == Some("online"));
+    for _ in 0..3 {
+        let guest = Mqtt::visit(&config(broker.port)).unwrap();
+        ready(&guest);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((daemon.health(), watcher.count("hearth/availability")), (Health::Ready, 1));
 }

@@ -3,7 +3,7 @@
 use serde_json::Map;
 
 use super::*;
-use crate::dialogue::Stop;
+use crate::dialogue::{Effect, Stop};
 
 const CONFIG: TurnTaking = TurnTaking {
     phrases: false,
@@ -21,6 +21,7 @@ fn short(output: Output) -> String {
     match output {
         Output::Model(id, job) => {
             let job = match job {
+                Job::Begin(Start::Answer) => "begin answer".into(),
                 Job::Begin(_) => "begin".into(),
                 Job::Hear(samples) => format!("hear {}", samples.len()),
                 Job::Read(text) => format!("read {text}"),
@@ -30,6 +31,7 @@ fn short(output: Output) -> String {
                 Job::Answer(_) => "answer".into(),
                 Job::Settle { .. } => "settle".into(),
                 Job::Cancel => "forget".into(),
+                Job::Declare(_) => "declare".into(),
             };
             format!("{}:{job}", id.0)
         }
@@ -169,6 +171,32 @@ fn the_microphone_opens_after_a_question_once_it_was_heard() {
     talk.check(done(1, Outcome::Asked, "Which one?"), "echo Which one?, 1:say Which one?, [speaking], 1:end, 1:settle");
     talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin, arm 6000 from now, [listening]");
     talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 2:forget, disarm, [idle]");
+}
+
+/// What is heard right after a question that a yes answers is an answer; who calls anew may want something else.
+#[test]
+fn a_question_is_answered_by_yes_or_no() {
+    let asks = || {
+        let effect = Some(Effect::Confirm("unlock the front door".into()));
+        let say = Some("Shall I unlock the front door?".into());
+        let result = ToolResult { name: "turn_on".into(), outcome: Outcome::Asked, content: Map::new(), say, effect };
+        Input::Done(TurnId(1), result)
+    };
+    for (calls, expected) in [
+        (false, "drained, 2:begin answer, arm 6000 from now, [listening]"),
+        (true, "hush, drained, disarm, [idle], 2:begin, arm 4000, [listening]"),
+    ] {
+        let mut talk = Talk::new(CONFIG);
+        talk.check(wake(), "1:begin, arm 4000, [listening]");
+        talk.check(heard(ListenEvent::End(EndReason::Silence)), "1:draft, 1:commit, [thinking]");
+        talk.check(call(1), "");
+        talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");
+        talk.check(
+            asks(),
+            "echo Shall I unlock the front door?, 1:say Shall I unlock the front door?, [speaking], 1:end, 1:settle",
+        );
+        talk.check(if calls { wake() } else { Input::Spoken(TurnId(1)) }, expected);
+    }
 }
 
 #[test]

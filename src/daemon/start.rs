@@ -14,12 +14,13 @@ use crate::audio::capture::{CaptureState, Microphone};
 use crate::audio::playback::{RenderTap, Speaker};
 use crate::config::{Config, SpeechConfig};
 use crate::conversation::Job;
-use crate::dialogue::{ToolSpec, TurnId};
+use crate::dialogue::{Declared, TurnId};
 use crate::failure::{Failure, INTERNAL};
 use crate::infer;
 use crate::listen::listener::{self, DeviceState, Ear, ListenCommand, ListenEvent, Listener};
 use crate::listen::wake::{Spot, WakeWords};
 use crate::model::Gemma;
+use crate::model::generate::ModelConfig;
 use crate::mouth::{self, Hush, Line, Mouth};
 use crate::onnx::Interrupt;
 use crate::threads::{Ended, Pulse, join_until, spawn_named};
@@ -96,11 +97,7 @@ impl Threads {
 }
 
 /// Starts all threads.
-pub(super) fn threads(
-    config: &Config,
-    tools: &[ToolSpec],
-    hush: &Hush,
-) -> Result<(Threads, Receiver<Notice>), Failure> {
+pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(Threads, Receiver<Notice>), Failure> {
     let (notices, inbox) = tokio::sync::mpsc::channel(NOTICES);
     let (jobs, job_queue) = sync_channel(JOBS);
     let (lines, line_queue) = sync_channel(LINES);
@@ -126,8 +123,8 @@ pub(super) fn threads(
         handles.push((name, handle, pulse, 0));
         Ok::<(), Failure>(())
     };
-    let (own, tools) = (config.clone(), tools.to_vec());
-    start("infer", Box::new(move |pulse, notices| infer(&own, &tools, &job_queue, pulse, notices)))?;
+    let own = config.clone();
+    start("infer", Box::new(move |pulse, notices| infer(&own, told, &job_queue, pulse, notices)))?;
     let (own, hush) = (config.clone(), hush.clone());
     start("speak", Box::new(move |pulse, notices| speak(&own, &hush, give_tap, &line_queue, pulse, notices)))?;
     let own = config.clone();
@@ -137,12 +134,13 @@ pub(super) fn threads(
 
 fn infer(
     config: &Config,
-    tools: &[ToolSpec],
+    told: Declared,
     jobs: &StdReceiver<(TurnId, Job)>,
     pulse: &Pulse,
     notices: &Sender<Notice>,
 ) -> Result<(), Failure> {
-    let mut model = Gemma::load(config.model.clone(), tools)?;
+    let Declared { system, tools } = told;
+    let mut model = Gemma::load(ModelConfig { system, ..config.model.clone() }, &tools)?;
     let (interrupt, manifest) = (model.interrupt(), &model.folder().manifest);
     let (name, phrases, reads_text) = (manifest.name.clone(), manifest.phrases, manifest.reads_text);
     let _ = notices.blocking_send(Notice::Loaded(Loaded { name, phrases, reads_text, interrupt: interrupt.clone() }));

@@ -189,3 +189,41 @@ fn without_a_clock_no_yes_counts() {
     let commands = handle(ReplyEvent::End(Stop::AwaitsTools));
     assert!(commands.iter().all(|command| !matches!(command, Command::Call(_))), "{commands:?}");
 }
+
+/// "The lamp or the fan?" is answered by one of them; a yes is asked which.
+#[test]
+fn one_of_two_is_chosen_by_naming_it() {
+    let thing = |kind: &str| ToolCall::new("turn_on", Map::from_iter([("kind".to_owned(), Value::from(kind))]));
+    let check = |answers: &[(&str, &str)], expected: &[&str]| {
+        let now = Instant::now();
+        let mut assistant = Assistant::remembering(false, Memory::new(Duration::from_secs(15)), now);
+        let doubtful = ToolCall { rival: Some(Box::new(thing("fan"))), ..thing("lamp") };
+        assistant.handle(Event::Reply(ReplyEvent::Call(doubtful)));
+        assistant.handle(Event::Reply(ReplyEvent::End(Stop::AwaitsTools)));
+        let effect = Some(Effect::Confirm("turn on the lamp".to_owned()));
+        let say = Some("Did you want me to turn on the lamp or the fan?".to_owned());
+        let asked = ToolResult { name: "turn_on".into(), outcome: Outcome::Asked, content: Map::new(), say, effect };
+        assistant.handle(Event::ToolDone(asked));
+        let mut found = Vec::new();
+        for (name, kind) in answers {
+            let memory = assistant.remember(now);
+            assert!(memory.asks() && !memory.awaits(now), "neither yes nor no answers it");
+            assistant = Assistant::remembering(false, memory, now);
+            let call = ToolCall { name: (*name).to_owned(), ..thing(kind) };
+            let call = if kind.is_empty() { ToolCall::new(*name, Map::new()) } else { call };
+            assistant.handle(Event::Reply(ReplyEvent::Call(call)));
+            for command in assistant.handle(Event::Reply(ReplyEvent::End(Stop::AwaitsTools))) {
+                match command {
+                    Command::Call(call) => found.push(format!("{} {:?}", call.arguments["kind"], call.consent)),
+                    Command::Say(text) => found.push(text),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(found, expected, "{answers:?}");
+    };
+    check(&[("correct", "lamp")], &["\"lamp\" Spoken(\"turn on the lamp\")"]);
+    check(&[("correct", "fan")], &["\"fan\" None"]);
+    check(&[("confirm", ""), ("correct", "lamp")], &[WHICH, "\"lamp\" Spoken(\"turn on the lamp\")"]);
+    check(&[("deny", "")], &[ALL_RIGHT]);
+}

@@ -10,7 +10,8 @@ use super::mqtt::Mqtt;
 use super::simulated::Simulated;
 
 /// A device as far as finding it goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Device {
     /// The backend's own name for it, for example `light.kitchen`. Unique in the home.
     pub id: String,
@@ -26,6 +27,9 @@ pub struct Device {
     /// `window`, `garage door`, `door`, `lock`, `tv`, `radio`, `speaker`, `vacuum`, `scene`, `script`, `coffee machine`,
     /// `sensor`, `alarm system`. `blinds` and `curtains` are one device each. Any other word is a kind too.
     pub kind: String,
+    /// The temperatures that it can be set to, in tenths of a degree Celsius, if it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_dc: Option<(i32, i32)>,
 }
 
 /// What is wanted of a device.
@@ -171,6 +175,9 @@ pub enum Health {
     Unauthorised(String),
 }
 
+/// The name of the backend that is no server.
+pub const SIMULATED: &str = "the simulated home";
+
 /// Whatever devices hang on. Clones are handles to the same.
 #[derive(Debug, Clone)]
 pub enum Backend {
@@ -187,7 +194,7 @@ impl Backend {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Simulated(_) => "the simulated home",
+            Self::Simulated(_) => SIMULATED,
             Self::Mqtt(_) => "the MQTT broker",
             Self::HomeAssistant(_) => "Home Assistant",
         }

@@ -19,14 +19,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::device::{Device, Fault, Health, Order, State};
+use super::tls::trust;
 use connection::{Command, Connection};
-use link::{Token, endpoint, token_path};
+use link::{Token, Uri, endpoint, is_encrypted, token_path};
 use states::{Entity, Unit, state_of};
 
 /// An order is settled within this time, for better or worse; less than the house gives a device.
@@ -47,6 +49,37 @@ pub struct HomeAssistantConfig {
     /// A file that holds a long-lived access token of an administrator and nothing else. If not set, systemd's
     /// credential `home-assistant-token`.
     pub token_file: Option<PathBuf>,
+    /// For `https://`: a file with the certificates to trust, in place of those that the system trusts.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What the configuration says and the files hold that it names.
+struct Where {
+    url: String,
+    endpoint: Uri,
+    trust: Option<Arc<ClientConfig>>,
+    token_path: PathBuf,
+    token: Token,
+}
+
+impl HomeAssistantConfig {
+    /// Looks at the address and at the files that are named; connects to nothing.
+    ///
+    /// # Errors
+    /// As [`HomeAssistant::start`].
+    pub fn examine(&self) -> Result<(), HomeAssistantError> {
+        self.read().map(drop)
+    }
+
+    fn read(&self) -> Result<Where, HomeAssistantError> {
+        let url = self.url.clone().unwrap_or_default();
+        let endpoint = endpoint(&url).map_err(HomeAssistantError::Url)?;
+        let token_path = token_path(self.token_file.as_deref()).ok_or(HomeAssistantError::NoToken)?;
+        let token = Token::read(&token_path).map_err(HomeAssistantError::Token)?;
+        let encrypted = is_encrypted(&endpoint).then(|| trust(self.ca_file.as_deref()));
+        let trust = encrypted.transpose().map_err(HomeAssistantError::Trust)?;
+        Ok(Where { url, endpoint, trust, token_path, token })
+    }
 }
 
 /// Why Home Assistant cannot even be tried: faults of the configuration.
@@ -55,6 +88,9 @@ pub enum HomeAssistantError {
     /// The address is none.
     #[error("home.home_assistant.url: {0}")]
     Url(String),
+    /// What to trust cannot be read.
+    #[error("home.home_assistant.{0}")]
+    Trust(String),
     /// The token cannot be read.
     #[error("the token of Home Assistant: {0}")]
     Token(String),
@@ -119,16 +155,14 @@ impl HomeAssistant {
     /// # Errors
     /// When the address is none or there is no token. A server that is away is no error: it is tried again.
     pub fn start(config: &HomeAssistantConfig) -> Result<Self, HomeAssistantError> {
-        let url = config.url.clone().unwrap_or_default();
-        let endpoint = endpoint(&url).map_err(HomeAssistantError::Url)?;
-        let token_path = token_path(config.token_file.as_deref()).ok_or(HomeAssistantError::NoToken)?;
-        let token = Token::read(&token_path).map_err(HomeAssistantError::Token)?;
+        let Where { url, endpoint, trust, token_path, token } = config.read()?;
         let connecting = Health::Connecting("not connected yet".to_owned());
         let shared = Arc::new(Shared { view: Mutex::default(), health: watch::Sender::new(connecting) });
         let (commands, orders) = mpsc::channel(QUEUE);
         let connection = Connection {
             url,
             endpoint,
+            trust,
             token_path,
             token,
             shared: Arc::clone(&shared),

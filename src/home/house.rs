@@ -3,6 +3,8 @@
 //! A call becomes an order to one device or several (`orders`), the backends carry it out, and `speak` words
 //! the states that came back. Never guesses: what is not clear is asked back (S14). Runs on whichever thread awaits.
 
+mod called;
+pub mod declare;
 mod orders;
 mod speak;
 
@@ -17,6 +19,7 @@ use serde_json::Value;
 
 pub use speak::Degrees;
 
+use self::called::{Called, together};
 use self::orders::Action;
 use self::speak::{MAX_NAMED, Report, Subject, describe, intent, reported};
 use super::command::CommandConfig;
@@ -24,12 +27,12 @@ use super::device::{Backend, Device, Fault, Health, Order, State};
 use super::hass::HomeAssistantConfig;
 use super::mqtt::MqttConfig;
 use super::phrase::{at, list, sentence};
-use super::resolve::{Found, by_name, by_place, room_named};
+use super::resolve::{Found, room_named};
 use super::risk::{Intent, Level, RiskConfig};
 use super::simulated::SimulatedConfig;
 use super::webhook::WebhookConfig;
 use super::{Answer, DEADLINE_S, Tool, asked, failed, refused, result};
-use crate::dialogue::{Arguments, Outcome, ToolResult, ToolSpec};
+use crate::dialogue::{Arguments, Declared, Outcome, ToolResult, ToolSpec};
 
 /// A device has a little less time than the whole call, so that one that is silent does not hide the others.
 const EACH: Duration = Duration::from_millis(DEADLINE_S * 1000 - 200);
@@ -119,6 +122,15 @@ impl House {
         self.backends.iter().map(|backend| (backend.name(), backend.health())).collect()
     }
 
+    /// What a model that reads declarations is told: of these tools those that this home is for, with its names, and
+    /// `system` with a list of what there is.
+    #[must_use]
+    pub fn declared(&self, tools: &[ToolSpec], system: &str) -> Declared {
+        let devices = self.devices();
+        let system = format!("{}{}", system.trim_end(), declare::overview(&devices));
+        Declared { system, tools: declare::narrowed(tools, &devices, self.degrees) }
+    }
+
     /// Another number whenever the devices are others: then grammar and prompt want to be made anew.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -160,79 +172,40 @@ impl House {
         arguments: &Arguments,
         devices: &[Device],
     ) -> Result<(Vec<Device>, Subject, String), Box<ToolResult>> {
-        let word = |key: &str| arguments.get(key).and_then(Value::as_str);
-        let (room, here) = (word("room"), self.here.as_deref());
-        let kinds = action.kinds();
-        let kind = match (word("kind"), kinds.first()) {
-            (Some(kind), _) => kind,
-            (None, Some(kind)) => kind,
-            (None, None) => "device",
+        let Some(called) = Called::from(action, arguments) else {
+            return Err(Box::new(asked(tool, "Which device do you mean?".to_owned())));
         };
-        // A name says more than a kind and a room.
-        let name = word("name").or_else(|| word("scene").filter(|_| action == Action::Scene));
-        let (among, found, called) = match (name, word("kind"), kinds) {
-            (Some(name), _, []) => (devices.to_vec(), Wanted::Name(name), name),
-            (Some(name), _, kinds) => (
-                devices.iter().filter(|d| kinds.contains(&d.kind.as_str())).cloned().collect(),
-                Wanted::Name(name),
-                name,
-            ),
-            (None, Some(kind), _) => (devices.to_vec(), Wanted::Kind(kind), kind),
-            // Several kinds do for this tool: for finding they are one.
-            (None, None, [first, ..]) => {
-                let like = |device: &Device| match kinds.contains(&device.kind.as_str()) {
-                    true => Device { kind: (*first).to_owned(), ..device.clone() },
-                    false => device.clone(),
-                };
-                (devices.iter().map(like).collect(), Wanted::Kind(first), *first)
-            }
-            (None, None, []) => return Err(Box::new(asked(tool, "Which device do you mean?".to_owned()))),
-        };
-        let room = if name.is_some() { None } else { room };
-        let found = match found {
-            Wanted::Name(name) => match (by_name(&among, name), kinds.first()) {
-                (Found::Nothing(_), Some(kind)) => by_name(&among, &format!("{name} {kind}")),
-                (found, _) => found,
-            },
-            Wanted::Kind(kind) => match (by_place(&among, kind, room, here), room) {
-                // No room, but perhaps a part of a name: "the light over the stove" may be called just that.
-                (Found::NoRoom, Some(room)) => match by_name(&among, &format!("{room} {kind}")) {
-                    Found::One(device) => Found::One(device),
-                    _ => Found::NoRoom,
-                },
-                (found, _) => found,
-            },
-        };
+        let among = called.among(action, devices);
+        let found = called.found(&among, action, self.here.as_deref());
         let own =
             |device: &Device| devices.iter().find(|d| d.id == device.id).cloned().unwrap_or_else(|| device.clone());
+        let (words, room, kind) = (called.words, called.room, called.kind.to_owned());
         match found {
             Found::One(device) => {
                 let device = own(device);
                 let subject = Subject::one(&device);
-                Ok((vec![device], subject, kind.to_owned()))
+                Ok((vec![device], subject, kind))
             }
             Found::All(all) if all.len() > MAX_DEVICES => {
                 Err(Box::new(refused(tool, "too many devices", format!("{} devices are too many at once.", all.len()))))
             }
             Found::All(all) => {
-                let place = room.map(|room| room_named(devices, room).unwrap_or(room));
                 let all: Vec<Device> = all.into_iter().map(own).collect();
-                let place = place.or_else(|| if speak_of_room(&all, called) { all[0].room.as_deref() } else { None });
-                let subject = Subject::all(&all, called, place);
-                Ok((all, subject, kind.to_owned()))
+                let subject = together(&all, devices, &called);
+                Ok((all, subject, kind))
             }
             Found::Ambiguous(several) => {
                 let several: Vec<Device> = several.into_iter().map(own).collect();
                 match self.likeliest(action, &several) {
-                    Some(device) => Ok((vec![device.clone()], Subject::one(device), kind.to_owned())),
-                    None => Err(Box::new(asked(tool, which(called, &several)))),
+                    Some(device) => Ok((vec![device.clone()], Subject::one(device), kind)),
+                    None => Err(Box::new(asked(tool, which(words, &several)))),
                 }
             }
             Found::Nothing(near) => {
                 let near: Vec<Device> = near.into_iter().map(own).collect();
-                Err(Box::new(missing(tool, called, room, &near)))
+                Err(Box::new(missing(tool, words, room, &near)))
             }
-            Found::NoRoom => Err(Box::new(missing(tool, called, room, &[]))),
+            Found::NoRoom => Err(Box::new(missing(tool, words, room, &[]))),
         }
     }
 
@@ -395,17 +368,6 @@ impl House {
             }
         }
     }
-}
-
-/// How a device is called by a call.
-enum Wanted<'a> {
-    Name(&'a str),
-    Kind(&'a str),
-}
-
-/// Several that only one room has are spoken of with it.
-fn speak_of_room(devices: &[Device], kind: &str) -> bool {
-    super::resolve::PAIRS.contains(&kind) && devices.iter().all(|device| device.room == devices[0].room)
 }
 
 /// "Which light: the kitchen light or the bedroom light?"

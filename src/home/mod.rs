@@ -22,6 +22,7 @@ pub mod schema;
 pub mod simulated;
 mod template;
 pub mod timers;
+mod tls;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -205,16 +206,31 @@ impl Registry {
             }
             // A yes is to what was asked then. What it would be to now may be another thing.
             (Consent::Spoken(agreed), _) if *agreed == to => {
+                // Less than nothing: something else was more likely said.
+                let doubtful = doubtful || call.margin.is_some_and(|margin| margin < 0.0);
                 return doubtful.then(|| {
                     let say = "I am not sure that you said yes, so I left it.".to_owned();
                     refused(name, "the yes was doubtful", say)
                 });
             }
             (_, Level::Confirm) => format!("Shall I {to}?"),
-            (_, Level::Free) if doubtful => format!("Did you want me to {to}?"),
+            (_, Level::Free) if doubtful => match self.rival(call) {
+                Some(other) if other != to => format!("Did you want me to {}?", request::either(&to, &other)),
+                _ => format!("Did you want me to {to}?"),
+            },
             (_, Level::Free) => return None,
         };
         Some(ToolResult { effect: Some(Effect::Confirm(to)), ..asked(name, question) })
+    }
+
+    /// What the call might have been instead, in words, if that makes sense here.
+    fn rival(&self, call: &ToolCall) -> Option<String> {
+        let rival = call.rival.as_ref()?;
+        let tool = self.by_name.get(&rival.name).map(|&index| &self.tools[index])?;
+        match tool.intent(&schema::check(tool.spec(), &rival.arguments).ok()?) {
+            Intent::Do { to, .. } => Some(to),
+            Intent::Nothing | Intent::Answer(_) => None,
+        }
     }
 
     /// [`Registry::call`] for callers without a runtime. Blocks the thread for the deadline at most.

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::HomeError;
 use super::device::{Device, Fault, Health, Order, State};
+use super::tls::trust;
 
 pub use announce::About;
 pub use thing::{Field, FullTemplate, OrderName, Reading, Template, ThingConfig};
@@ -40,8 +41,12 @@ const MAX_DEVICES: usize = 500;
 pub struct MqttConfig {
     /// The broker's name or address; without one there is no MQTT.
     pub host: Option<String>,
-    /// Its port.
+    /// Its port; with TLS usually 8883.
     pub port: u16,
+    /// Is the connection encrypted?
+    pub tls: bool,
+    /// With TLS: a file with the certificates to trust, in place of those that the system trusts.
+    pub ca_file: Option<PathBuf>,
     /// The name to log in with.
     pub user: Option<String>,
     /// The file that holds the password, in its first line.
@@ -61,6 +66,8 @@ impl Default for MqttConfig {
         Self {
             host: None,
             port: 1883,
+            tls: false,
+            ca_file: None,
             user: None,
             password_file: None,
             topic: "hearth".to_owned(),
@@ -98,6 +105,41 @@ impl MqttConfig {
     }
 }
 
+impl MqttConfig {
+    /// Checks the description and reads the files that it names; connects to nothing.
+    ///
+    /// # Errors
+    /// [`HomeError::Handler`] when the description is wrong, names no broker, or a file cannot be read.
+    pub fn examine(&self) -> Result<(), HomeError> {
+        self.login(Role::Guest).map(drop)
+    }
+
+    fn login(&self, role: Role) -> Result<link::Login, HomeError> {
+        let wrong = |what: String| HomeError::Handler(format!("mqtt: {what}"));
+        self.check()?;
+        let Some(host) = self.host.clone() else { return Err(wrong("no host".to_owned())) };
+        let password = match &self.password_file {
+            None => String::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                let text = text.map_err(|error| wrong(format!("password_file {}: {error}", path.display())))?;
+                text.lines().next().unwrap_or_default().to_owned()
+            }
+        };
+        let trust = if self.tls { Some(trust(self.ca_file.as_deref()).map_err(wrong)?) } else { None };
+        Ok(link::Login { host, password, trust, role })
+    }
+}
+
+/// As what hearth connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// As the assistant of this home, which shows itself there.
+    Resident,
+    /// As a program that looks in.
+    Guest,
+}
+
 /// What is known of the broker and its devices.
 #[derive(Debug, Clone, PartialEq)]
 struct View {
@@ -129,22 +171,27 @@ pub struct Mqtt {
 }
 
 impl Mqtt {
-    /// Starts the thread that connects and stays connected. A broker that is not there is no error.
+    /// Starts the thread that connects and stays connected, and shows hearth there. A broker that is not there is no
+    /// error.
     ///
     /// # Errors
-    /// [`HomeError::Handler`] when the description is wrong, names no broker, or the password cannot be read.
+    /// [`HomeError::Handler`] when the description is wrong, names no broker, or a file that it names cannot be read.
     pub fn start(config: &MqttConfig) -> Result<Self, HomeError> {
+        Self::start_as(config, Role::Resident)
+    }
+
+    /// The same for a program that only looks in: the broker hears nothing of it but its orders, and a daemon that is
+    /// connected under hearth's own name stays so.
+    ///
+    /// # Errors
+    /// As [`Mqtt::start`].
+    pub fn visit(config: &MqttConfig) -> Result<Self, HomeError> {
+        Self::start_as(config, Role::Guest)
+    }
+
+    fn start_as(config: &MqttConfig, role: Role) -> Result<Self, HomeError> {
         let wrong = |what: String| HomeError::Handler(format!("mqtt: {what}"));
-        config.check()?;
-        let Some(host) = config.host.clone() else { return Err(wrong("no host".to_owned())) };
-        let password = match &config.password_file {
-            None => String::new(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                let text = text.map_err(|error| wrong(format!("password_file {}: {error}", path.display())))?;
-                text.lines().next().unwrap_or_default().to_owned()
-            }
-        };
+        let login = config.login(role)?;
         let (requests, taken) = mpsc::channel(MAX_QUEUED);
         let (shown, view) = watch::channel(View {
             health: Health::Connecting(NOT_YET.to_owned()),
@@ -154,7 +201,7 @@ impl Mqtt {
         let (about, told) = watch::channel(About::default());
         // What Home Assistant's mute switch asks for: only the last few matter.
         let (mute, muted) = mpsc::channel(4);
-        let link = link::Link::new(config.clone(), link::Login { host, password }, taken, shown, told, mute);
+        let link = link::Link::new(config.clone(), login, taken, shown, told, mute);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| wrong(format!("no runtime: {error}")))?;
         std::thread::Builder::new()

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use jiff::ZonedDateTime;
-use jiff::civil::Time;
 use serde_json::Value;
 
 use super::risk::{Intent, Level};
+use super::timers::time_of_day;
 use super::{Answer, Tool, asked, done, refused, result};
 use crate::dialogue::{Arguments, Effect, Outcome, ToolResult, ToolSpec, Volume};
 
@@ -56,18 +56,6 @@ pub fn tool(spec: &ToolSpec, calendar: &Calendar) -> Option<Box<dyn Tool>> {
         _ => return None,
     };
     Some(Box::new(OwnTool { spec: spec.clone(), action, calendar: Arc::clone(calendar) }))
-}
-
-/// "7:05 PM", "noon".
-fn time_of_day(time: Time) -> String {
-    match (time.hour(), time.minute()) {
-        (0, 0) => "midnight".to_owned(),
-        (12, 0) => "noon".to_owned(),
-        (hour, minute) => {
-            let half = if hour < 12 { "AM" } else { "PM" };
-            format!("{}:{minute:02} {half}", (hour + 11) % 12 + 1)
-        }
-    }
 }
 
 impl OwnTool {

@@ -44,11 +44,31 @@ pub fn words(tool: &str, arguments: &Arguments) -> String {
     }
 }
 
+/// "turn on the lamp or the fan": two of them, without what they have in common where that can be left out.
+#[must_use]
+pub fn either(one: &str, other: &str) -> String {
+    let (first, second): (Vec<&str>, Vec<&str>) = (one.split(' ').collect(), other.split(' ').collect());
+    let same = first.iter().zip(&second).take_while(|(a, b)| a == b).count();
+    let number = second.get(same).is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    let from = if number { same } else { second[..same].iter().rposition(|word| *word == "the").unwrap_or(0) };
+    format!("{one} or {}", second[from..].join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn two_calls_in_words() {
+        let check = |one: &str, other: &str, expected: &str| assert_eq!(either(one, other), expected);
+        check("turn on the desk lamp", "turn on the desk fan", "turn on the desk lamp or the desk fan");
+        check("turn on the lamp", "turn off the lamp", "turn on the lamp or turn off the lamp");
+        check("set the lamp to 15 percent", "set the lamp to 50 percent", "set the lamp to 15 percent or 50 percent");
+        check("set the timer for 10 minutes", "cancel the timer", "set the timer for 10 minutes or cancel the timer");
+        check("a", "a b", "a or a b");
+    }
 
     #[test]
     fn calls_in_words() {

@@ -72,6 +72,35 @@ pub fn by_name<'a>(devices: &'a [Device], wanted: &str) -> Found<'a> {
     if close.is_empty() { Found::Nothing(near(devices, &folded)) } else { one_of(close) }
 }
 
+/// The place and the kind that a name is made of: "kitchen lights", "lights", "the bedroom lamp". `None` where a device is
+/// called just so, and where it is no kind of device that this home has.
+#[must_use]
+pub fn kind_in_place<'a>(devices: &'a [Device], name: &str) -> Option<(Option<&'a str>, String)> {
+    let folded = fold(name);
+    if devices.iter().any(|device| is_id(device, &folded) || is_name(device, &folded) || is_alias(device, &folded)) {
+        return None;
+    }
+    let is_kind = |words: &str| {
+        let singular = words.strip_suffix('s');
+        let is = |kind: &str| kind == words || singular == Some(kind);
+        devices.iter().any(|device| is(&fold(&device.kind)))
+            || (LIGHTING.iter().any(|kind| is(kind)) && has_light(devices))
+    };
+    if is_kind(&folded) {
+        return Some((None, folded));
+    }
+    let places = devices.iter().flat_map(|device| device.room.iter().chain(&device.places));
+    let mut split = places.filter_map(|place| {
+        let kind = folded.strip_prefix(&fold(place))?.strip_prefix(' ')?;
+        is_kind(kind).then(|| (Some(place.as_str()), kind.to_owned()))
+    });
+    split.next()
+}
+
+fn has_light(devices: &[Device]) -> bool {
+    devices.iter().any(|device| LIGHTING.contains(&device.kind.as_str()))
+}
+
 /// Finds devices by kind and room. A plural kind means all there are, in the room or in the house; `lights` includes
 /// lamps. A singular kind without a room means the one `here`, in the speaker's own room, or the only one in the house.
 ///
@@ -267,6 +296,7 @@ mod tests {
             room: (!room.is_empty()).then(|| room.to_owned()),
             places: Vec::new(),
             kind: kind.to_owned(),
+            range_dc: None,
         }
     }
 
@@ -373,6 +403,34 @@ mod tests {
         check("blinds", None, Some("bedroom"), "all l r");
         check("door", None, None, "d");
         check("door", Some("hallway"), None, "d");
+    }
+
+    #[test]
+    fn names_that_are_a_place_and_a_kind() {
+        let devices = [
+            device("k", "Ceiling", &["Kitchen Spot"], "Kitchen", "light"),
+            device("l", "Reading Lamp", &[], "Living Room", "lamp"),
+            device("f", "Living Room Fan", &[], "Living Room", "fan"),
+            device("b", "Left Blinds", &[], "Kitchen", "blinds"),
+        ];
+        let check = |name: &str, expected: Option<(Option<&str>, &str)>| {
+            let found = kind_in_place(&devices, name);
+            assert_eq!(found.as_ref().map(|(place, kind)| (*place, kind.as_str())), expected, "{name}");
+        };
+        check("kitchen lights", Some((Some("Kitchen"), "lights")));
+        check("the Living Room lamp", Some((Some("Living Room"), "lamp")));
+        check("living room lights", Some((Some("Living Room"), "lights")));
+        check("lights", Some((None, "lights")));
+        check("blinds", Some((None, "blinds")));
+        check("kitchen blinds", Some((Some("Kitchen"), "blinds")));
+        // These are called so.
+        check("living room fan", None);
+        check("kitchen spot", None);
+        // And these are nothing.
+        check("kitchen heater", None);
+        check("garage lights", None);
+        check("ceiling lights", None);
+        check("", None);
     }
 
     #[test]

@@ -46,6 +46,17 @@ impl SimulatedConfig {
 #[derive(Debug, Clone)]
 pub struct Simulated(Arc<Mutex<Things>>);
 
+/// A thing of a simulated home that is described by itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Furniture {
+    /// The device.
+    #[serde(flatten)]
+    pub device: Device,
+    /// How it is; off, closed, locked and so on if not given.
+    #[serde(default)]
+    pub state: Option<State>,
+}
+
 /// The devices and their states, in the same order.
 #[derive(Debug)]
 struct Things {
@@ -78,6 +89,7 @@ impl Simulated {
                     room: Some(room.clone()),
                     places: Vec::new(),
                     kind,
+                    range_dc: None,
                 });
             }
         }
@@ -103,6 +115,33 @@ impl Simulated {
         let states = devices.iter().map(|device| things::fresh(&device.kind)).collect();
         let unreachable = config.unreachable.iter().cloned().collect();
         Ok(Self(Arc::new(Mutex::new(Things { devices, states, unreachable }))))
+    }
+
+    /// A home of these things, as they are described.
+    ///
+    /// # Errors
+    /// [`HomeError::Config`] when two have one id, or one has none, no name or no kind.
+    pub fn furnished(furniture: &[Furniture]) -> Result<Self, HomeError> {
+        let devices: Vec<Device> = furniture.iter().map(|thing| thing.device.clone()).collect();
+        let nameless = |device: &&Device| [&device.id, &device.name, &device.kind].iter().any(|text| text.is_empty());
+        if let Some(device) = devices.iter().find(nameless) {
+            return Err(HomeError::Config(format!("{:?} needs an id, a name and a kind", device.id)));
+        }
+        let ids: BTreeSet<&String> = devices.iter().map(|device| &device.id).collect();
+        if ids.len() < devices.len() {
+            return Err(HomeError::Config("two devices have one id".to_owned()));
+        }
+        let state = |thing: &Furniture| thing.state.clone().unwrap_or_else(|| things::fresh(&thing.device.kind));
+        let states = furniture.iter().map(state).collect();
+        Ok(Self(Arc::new(Mutex::new(Things { devices, states, unreachable: BTreeSet::new() }))))
+    }
+
+    /// Makes a thing be so. Nothing happens where there is none.
+    pub fn put(&self, id: &str, state: State) {
+        let mut things = self.lock();
+        if let Some(index) = things.devices.iter().position(|device| device.id == id) {
+            things.states[index] = state;
+        }
     }
 
     /// All devices.

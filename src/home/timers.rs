@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 
 use jiff::ZonedDateTime;
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Answer, Tool};
 use crate::dialogue::{Arguments, ToolResult, ToolSpec};
 
 pub use book::{MAX_TIMERS, TimerConfig, TimerState, Timers};
-pub use entry::{Due, Entry, Now, Ring, What};
+pub use entry::{Due, Entry, Now, Ring, What, time_of_day};
 pub use lengths::MAX_HOURS;
 use store::Change;
 pub use store::StoreError;
@@ -42,38 +42,6 @@ pub fn clock() -> Clock {
         let boot = clock_gettime(ClockId::Boottime);
         Now { boot_ms: boot.tv_sec * 1000 + boot.tv_nsec / 1_000_000, wall: ZonedDateTime::now() }
     })
-}
-
-/// Declarations of the tools for reminders, for a model that reads declarations.
-#[must_use]
-pub fn reminder_tools() -> Vec<ToolSpec> {
-    let whole = |least: i64, most: i64, what: &str| json!({"type": "integer", "minimum": least, "maximum": most, "description": what});
-    let days = ["today", "tomorrow", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-    let text = json!({"type": "string", "description": "What to be reminded of"});
-    let set = json!({
-        "type": "object",
-        "properties": {
-            "text": text,
-            "hours": whole(0, 8784, "In so many hours"),
-            "minutes": whole(0, 1000, "In so many minutes"),
-            "seconds": whole(0, 1000, "In so many seconds"),
-            "hour": whole(0, 23, "Or at this hour of the day"),
-            "minute": whole(0, 59, "Minute of that hour; left out = 0"),
-            "day": {"type": "string", "enum": days, "description": "Left out = the next time it is that hour"}
-        },
-        "required": ["text"]
-    });
-    let cancel =
-        json!({"type": "object", "properties": {"text": {"type": "string", "description": "Some of its words"}}});
-    let declare = |name: &str, description: &str, parameters: Value| {
-        let declaration = json!({"name": name, "description": description, "parameters": parameters});
-        ToolSpec::from_json(&declaration).expect("a fixed declaration, tried in a test")
-    };
-    vec![
-        declare("set_reminder", "Remind the person of something", set),
-        declare("cancel_reminder", "Cancel a reminder", cancel),
-        declare("list_reminders", "Say which reminders there are", json!({"type": "object", "properties": {}})),
-    ]
 }
 
 /// The timers and the file that they are kept in.

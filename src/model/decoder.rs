@@ -25,6 +25,13 @@ pub struct Decoder {
     shape: RowShape,
 }
 
+/// A context put aside.
+#[derive(Debug)]
+pub struct Saved {
+    len: usize,
+    rows: Vec<Tensor>,
+}
+
 /// Widths of a row.
 #[derive(Debug, Clone, Copy)]
 struct RowShape {
@@ -146,6 +153,18 @@ impl Kv {
         }
     }
 
+    fn restore(&mut self, saved: Vec<Tensor>) -> Result<(), ModelError> {
+        match self {
+            Self::InPlace(_, tensors) => {
+                for (tensor, saved) in tensors.iter_mut().zip(&saved) {
+                    tensor.overwrite(saved)?;
+                }
+            }
+            Self::Concat { tensors, .. } => *tensors = saved,
+        }
+        Ok(())
+    }
+
     fn rewind(&mut self, len: usize) -> Result<(), ModelError> {
         if let Self::Concat { tensors, .. } = self {
             let cut: Result<Vec<Tensor>, _> = tensors.iter().map(|tensor| tensor.truncated(len)).collect();
@@ -203,6 +222,32 @@ impl Decoder {
             Graphs::Merged(merged) => merged.kv.rewind(len)?,
         }
         self.len = len;
+        Ok(())
+    }
+
+    /// A copy of the whole context: for E4B in 32 bits 112 KiB a row.
+    ///
+    /// # Errors
+    /// When copying fails.
+    pub fn saved(&self) -> Result<Saved, ModelError> {
+        let kv = match &self.graphs {
+            Graphs::Split(graphs) => &graphs.0.kv,
+            Graphs::Merged(merged) => &merged.kv,
+        };
+        let rows: Result<Vec<Tensor>, _> = kv.tensors().iter().map(|tensor| tensor.truncated(self.len)).collect();
+        Ok(Saved { len: self.len, rows: rows? })
+    }
+
+    /// Makes the context what it was.
+    ///
+    /// # Errors
+    /// When copying fails.
+    pub fn restore(&mut self, saved: Saved) -> Result<(), ModelError> {
+        match &mut self.graphs {
+            Graphs::Split(graphs) => graphs.0.kv.restore(saved.rows)?,
+            Graphs::Merged(merged) => merged.kv.restore(saved.rows)?,
+        }
+        self.len = saved.len;
         Ok(())
     }
 

@@ -19,16 +19,22 @@ use super::manifest::Folder;
 use super::parts::{Parts, read_stops};
 use super::prompt;
 use super::reply::ReplyParser;
-use super::sample::{LoopDetector, SampleConfig, Sampler};
+use super::sample::{LoopDetector, Pick, SampleConfig, Sampler, lead, runner_up};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
-use crate::dialogue::{ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
+use crate::dialogue::{Declared, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
 use crate::onnx::Interrupt;
 use crate::timeline::{Timeline, ms, timed};
 
 /// Audio rows that are encoded and prefilled together while the person speaks: 0.32 s. From 8 rows up the cost of a row
 /// no longer falls; a machine that lags behind finds more rows waiting and takes them all at once.
 const BLOCK_ROWS: usize = 8;
+/// Rows of the prefix that are prefilled together.
+const PREFIX_ROWS: usize = 64;
+/// Steps after a doubtful choice that are looked at for what the call might have been.
+const MAX_RIVAL: usize = 12;
+/// The tools that answer a question.
+const ANSWERS: [&str; 5] = ["confirm", "deny", "correct", "stop", "repeat"];
 /// Samples at 16 kHz in a millisecond.
 const SAMPLES_PER_MS: f64 = 16.0;
 
@@ -44,8 +50,9 @@ pub struct ModelConfig {
     pub max_tokens: usize,
     /// System text, for a model that reads one.
     pub system: String,
-    /// A call of which the model was less sure is asked back, as log p(best) - log p(second); 0 never asks.
-    pub min_margin: f32,
+    /// A call of which the model was less sure is asked back, as log p(best) - log p(second); 0 never asks. If not set, as
+    /// the model's manifest says.
+    pub min_margin: Option<f32>,
     /// How tokens are chosen.
     pub sample: SampleConfig,
 }
@@ -57,7 +64,7 @@ impl Default for ModelConfig {
             threads: 2,
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
-            min_margin: 0.0,
+            min_margin: None,
             sample: SampleConfig::default(),
         }
     }
@@ -69,6 +76,10 @@ pub struct Gemma {
     config: ModelConfig,
     tokenizer: Tokenizer,
     grammar: Grammar,
+    /// Of yes and no, if the tools have a word for yes.
+    yes_no: Option<Grammar>,
+    /// What the prefix says.
+    prefix: Vec<u32>,
     /// Tokens that end a reply.
     stops: Vec<u32>,
     hearing: Hearing,
@@ -90,6 +101,8 @@ struct Turn {
     input: Input,
     draft: Option<Draft>,
     committed: bool,
+    /// Is it the answer to a question?
+    answers: bool,
 }
 
 enum Input {
@@ -111,6 +124,8 @@ struct Audio {
 /// A reply being decoded.
 struct Draft {
     grammar: Decoding,
+    /// Where the grammar is that of yes and no: all that could be said instead.
+    wide: Option<Decoding>,
     parser: ReplyParser,
     sampler: Sampler,
     loops: LoopDetector,
@@ -119,11 +134,27 @@ struct Draft {
     /// Least margin of all choices so far.
     least: f32,
     tokens: usize,
+    /// All that was chosen.
+    written: Vec<u32>,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
+    /// Where the model was least sure, and less than it should be.
+    fork: Option<Fork>,
     /// The least margin of the choices since the last call.
     margin: f32,
     ended: Option<Stop>,
+}
+
+/// A choice that might have been another.
+struct Fork {
+    margin: f32,
+    /// The second best token.
+    rival: u32,
+    /// How much was written before it.
+    at: usize,
+    /// Rows of the context at that point.
+    rows: usize,
+    grammar: Decoding,
 }
 
 impl Draft {
@@ -162,14 +193,16 @@ impl Gemma {
     pub fn assemble(folder: Folder, config: ModelConfig, tools: &[ToolSpec], parts: Parts) -> Result<Self, ModelError> {
         let (tokenizer, hearing, decoder) = (parts.tokenizer?, parts.hearing?, parts.decoder?);
         let (interrupt, embedder) = parts.embedder?;
-        let answers = if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly };
-        let grammar = Grammar::compile(&tokenizer, tools, answers)?;
+        let grammar = Grammar::compile(&tokenizer, tools, answers(&folder))?;
+        let yes_no = yes_no(&grammar, &tokenizer, tools)?;
         let stops = read_stops(&folder.dir, &tokenizer)?;
         let mut gemma = Self {
             folder,
             config,
             tokenizer,
             grammar,
+            yes_no,
+            prefix: Vec::new(),
             stops,
             hearing,
             embedder,
@@ -180,7 +213,8 @@ impl Gemma {
             turn: None,
             timeline: Timeline::default(),
         };
-        gemma.prefill_prefix(tools)?;
+        let system = std::mem::take(&mut gemma.config.system);
+        gemma.prefill_prefix(&system, tools, &mut || ())?;
         Ok(gemma)
     }
 
@@ -199,18 +233,27 @@ impl Gemma {
         self.turn.as_ref().map(|turn| turn.id)
     }
 
-    fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
+    /// Makes the prefix that of this system text and these tools, which only a model that reads declarations sees.
+    fn prefill_prefix(&mut self, system: &str, tools: &[ToolSpec], alive: &mut dyn FnMut()) -> Result<(), ModelError> {
         let declared = self.folder.manifest.declares_tools;
-        let (system, tools) = if declared { (self.config.system.as_str(), tools) } else { ("", &[][..]) };
-        let rows = self.embed(&prompt::prefix(system, tools, false))?;
-        self.decoder.prefill(&rows, &self.interrupt)?;
-        self.prefix_rows = self.decoder.len();
-        self.settled_rows = self.prefix_rows;
-        let (needed, limit) = (self.prefix_rows + self.turn_rows(), self.folder.manifest.max_context);
+        let (system, tools) = if declared { (system, tools) } else { ("", &[][..]) };
+        let ids = self.tokenizer.encode(&prompt::prefix(system, tools, false));
+        let (needed, limit) = (ids.len() + self.turn_rows(), self.folder.manifest.max_context);
         if needed > limit {
             let reason = format!("a context of {limit} rows is too short: tools and one turn need {needed}");
             return Err(ModelError::Description { path: self.folder.dir.join("manifest.json"), reason });
         }
+        let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
+        self.decoder.rewind(same)?;
+        // In blocks, so that a turn that begins does not wait for all of it.
+        for block in ids[same..].chunks(PREFIX_ROWS) {
+            let rows = self.embedder.embed(block, &self.interrupt)?;
+            self.decoder.prefill(&rows, &self.interrupt)?;
+            alive();
+        }
+        self.prefix_rows = self.decoder.len();
+        self.settled_rows = self.prefix_rows;
+        self.prefix = ids;
         Ok(())
     }
 
@@ -259,8 +302,12 @@ impl Gemma {
     }
 
     fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
+        // What follows the results of a call is no answer to a question any more.
+        let answers = self.turn.as_ref().is_some_and(|turn| turn.answers && !turn.committed);
+        let narrow = self.yes_no.as_ref().filter(|_| answers);
         Draft {
-            grammar: self.grammar.start(),
+            grammar: narrow.unwrap_or(&self.grammar).start(),
+            wide: narrow.map(|_| self.grammar.start()),
             parser: ReplyParser::new(&self.tokenizer),
             sampler: Sampler::new(self.config.sample.clone()),
             loops: LoopDetector::default(),
@@ -268,7 +315,9 @@ impl Gemma {
             logits,
             least: f32::INFINITY,
             tokens: 0,
+            written: Vec::new(),
             unfed: Vec::new(),
+            fork: None,
             margin: f32::INFINITY,
             ended: None,
         }
@@ -288,19 +337,26 @@ impl Gemma {
             draft.unfed.clear();
         }
         let mask = draft.grammar.mask()?;
-        let pick = draft.sampler.pick(&draft.logits, Some(mask.as_slice())).ok_or(ModelError::NoToken)?;
+        let mut pick = draft.sampler.pick(&draft.logits, Some(mask.as_slice())).ok_or(ModelError::NoToken)?;
+        if let Some(wide) = &mut draft.wide {
+            pick.margin = pick.margin.min(lead(&draft.logits, wide.mask()?.as_slice(), pick.token));
+        }
         draft.margin = draft.margin.min(pick.margin);
         draft.least = draft.least.min(pick.margin);
         self.timeline.margin = draft.least.is_finite().then(|| f64::from(draft.least));
+        self.mark(draft, mask.as_slice(), pick);
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
-        if self.stop(pick.token).is_none() {
+        // Beside a wider grammar nothing is forced: what else could be said counts for every token.
+        if self.stop(pick.token).is_none() && draft.wide.is_none() {
             let forced = draft.grammar.forced();
             forced.iter().try_for_each(|&token| draft.grammar.accept(token))?;
             chosen.extend(forced);
         }
         for (i, token) in chosen.into_iter().enumerate() {
+            draft.wide.as_mut().map_or(Ok(()), |wide| wide.accept(token))?;
             draft.unfed.push(token);
+            draft.written.push(token);
             draft.tokens += 1;
             self.timeline.tokens += 1;
             self.timeline.forced_tokens += usize::from(i > 0);
@@ -327,7 +383,11 @@ impl Gemma {
     fn run_out(&mut self, mut draft: Draft, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
         let started = Instant::now();
         let result = loop {
-            draft.events.drain(..).for_each(&mut *emit);
+            // A doubtful call waits until it is known what else it might be.
+            let held =
+                draft.events.iter().position(|event| draft.fork.is_some() && matches!(event, ReplyEvent::Call(_)));
+            let free = held.unwrap_or(draft.events.len());
+            draft.events.drain(..free).for_each(&mut *emit);
             match self.decode(&mut draft) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
@@ -338,12 +398,81 @@ impl Gemma {
                 Err(error) => break Err(error),
             }
         };
+        let result = result.and_then(|()| self.weigh(&mut draft));
         draft.events.drain(..).for_each(&mut *emit);
         self.timeline.decode_ms += ms(started.elapsed());
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
         }
         self.guard(result)
+    }
+
+    /// Remembers a choice of which the model was less sure than of all before, and less than it should be.
+    fn mark(&self, draft: &mut Draft, allowed: &[u32], pick: Pick) {
+        let least = draft.fork.as_ref().map_or(self.doubt(), |fork| fork.margin);
+        let in_call = draft.written.contains(&self.tokenizer.special().tool_call_open);
+        if pick.margin >= least || !in_call || draft.wide.is_some() {
+            return;
+        }
+        if let Some(rival) = runner_up(&draft.logits, allowed, pick.token) {
+            let (margin, at, rows, grammar) =
+                (pick.margin, draft.written.len(), self.decoder.len(), draft.grammar.clone());
+            draft.fork = Some(Fork { margin, rival, at, rows, grammar });
+        }
+    }
+
+    /// Below this margin a call is better asked back; 0 never.
+    fn doubt(&self) -> f32 {
+        self.config.min_margin.or(self.folder.manifest.min_margin).unwrap_or(0.0)
+    }
+
+    /// Tells a single doubtful call what it might have been instead. What was written after the doubtful choice leaves the
+    /// context for that, and is fed again with whatever follows.
+    fn weigh(&mut self, draft: &mut Draft) -> Result<(), ModelError> {
+        let Some(fork) = draft.fork.take() else { return Ok(()) };
+        let calls = draft.events.iter().filter(|event| matches!(event, ReplyEvent::Call(_))).count();
+        if calls != 1 || draft.ended != Some(Stop::AwaitsTools) {
+            return Ok(());
+        }
+        let (at, rows) = (fork.at, fork.rows);
+        let rival = self.follow(fork, &draft.written[..at]);
+        self.decoder.rewind(rows)?;
+        draft.unfed = draft.written[at..].to_vec();
+        let rival = rival?;
+        for event in &mut draft.events {
+            if let ReplyEvent::Call(call) = event {
+                call.rival = rival.clone().filter(|rival| rival != call).map(Box::new);
+            }
+        }
+        Ok(())
+    }
+
+    /// The call that comes of the second best choice and the best ones after it, if it ends soon.
+    fn follow(&mut self, fork: Fork, before: &[u32]) -> Result<Option<ToolCall>, ModelError> {
+        let mut parser = ReplyParser::new(&self.tokenizer);
+        before.iter().for_each(|&token| drop(parser.push(token)));
+        let (mut grammar, mut next) = (fork.grammar, vec![fork.rival]);
+        self.decoder.rewind(fork.rows)?;
+        for _ in 0..MAX_RIVAL {
+            for &token in &next {
+                grammar.accept(token)?;
+                let events = parser.push(token);
+                if let Some(ReplyEvent::Call(call)) = events.into_iter().next() {
+                    return Ok(Some(call));
+                }
+                if self.stop(token).is_some() {
+                    return Ok(None);
+                }
+            }
+            let rows = self.embedder.embed(&next, &self.interrupt)?;
+            let logits = self.decoder.step(&rows, &self.interrupt)?;
+            next = grammar.forced();
+            if next.is_empty() {
+                let best = runner_up(&logits, grammar.mask()?.as_slice(), u32::MAX);
+                next.push(best.ok_or(ModelError::NoToken)?);
+            }
+        }
+        Ok(None)
     }
 
     /// What it means when the model writes that token, if it ends the reply.
@@ -383,8 +512,8 @@ impl Respond for Gemma {
         self.decoder.rewind(self.settled_rows)?;
         self.hearing.reset()?;
         self.timeline = Timeline::default();
-        self.turn =
-            Some(Turn { id: turn, started: Instant::now(), input: Input::Nothing, draft: None, committed: false });
+        let (started, answers) = (Instant::now(), start == Start::Answer);
+        self.turn = Some(Turn { id: turn, started, input: Input::Nothing, draft: None, committed: false, answers });
         Ok(())
     }
 
@@ -473,6 +602,22 @@ impl Respond for Gemma {
         self.run_out(draft, emit)
     }
 
+    /// Only what comes after the first difference in the prefix is computed. Meanwhile a copy of the old context is kept,
+    /// so that whoever interrupts this finds all as it was.
+    fn declare(&mut self, told: &Declared, alive: &mut dyn FnMut()) -> Result<(), ModelError> {
+        self.turn = None;
+        let grammar = self.grammar.of(&self.tokenizer, &told.tools, answers(&self.folder))?;
+        let yes_no = yes_no(&grammar, &self.tokenizer, &told.tools)?;
+        self.decoder.rewind(self.settled_rows)?;
+        let kept = self.decoder.saved()?;
+        if let Err(error) = self.prefill_prefix(&told.system, &told.tools, alive) {
+            self.decoder.restore(kept)?;
+            return Err(error);
+        }
+        (self.grammar, self.yes_no) = (grammar, yes_no);
+        Ok(())
+    }
+
     fn settle(&mut self, results: &[ToolResult], said: &str) -> Result<(), ModelError> {
         let draft = self.turn.take().and_then(|turn| turn.draft).filter(|_| self.folder.manifest.history);
         let (Some(mut draft), text) = (match draft {
@@ -502,4 +647,16 @@ impl Respond for Gemma {
         self.turn = None;
         self.decoder.rewind(self.settled_rows)
     }
+}
+
+/// What an answer without a call may be, for this model.
+fn answers(folder: &Folder) -> Answers {
+    if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly }
+}
+
+/// The grammar of an answer to a question, if the tools have a word for yes.
+fn yes_no(of: &Grammar, words: &Tokenizer, tools: &[ToolSpec]) -> Result<Option<Grammar>, ModelError> {
+    let tools: Vec<ToolSpec> = tools.iter().filter(|tool| ANSWERS.contains(&tool.name.as_str())).cloned().collect();
+    let has_yes = tools.iter().any(|tool| tool.name == "confirm");
+    Ok(has_yes.then(|| of.of(words, &tools, Answers::StopOnly)).transpose()?)
 }

@@ -11,7 +11,9 @@
 //! list, text and number of calls is bounded, so decoding ends. Pure: no I/O, no clock. A [`Grammar`] is compiled when the
 //! tools change, a [`Decoding`] started per reply. Both belong to the inference thread.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::SimpleVob;
@@ -63,20 +65,35 @@ pub enum Answers {
 
 /// The compiled grammar of one set of tools.
 pub struct Grammar {
+    factory: Arc<ParserFactory>,
     start: Matcher,
 }
 
 impl Grammar {
     /// Compiles the grammar. Takes about a second with the vocabulary of Gemma 4, milliseconds with a small one.
     pub fn compile(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Self, GrammarError> {
-        let lark = lark(words, tools, answers)?;
-        let wrong = |e: &dyn std::fmt::Display| GrammarError::Compile(e.to_string());
-        let mut factory = ParserFactory::new_simple(&words.env()).map_err(|e| wrong(&e))?;
+        let factory = ParserFactory::new_simple(&words.env());
+        let mut factory = factory.map_err(|e| GrammarError::Compile(e.to_string()))?;
         factory.quiet();
+        Self::with(Arc::new(factory), words, tools, answers)
+    }
+
+    /// The grammar of other tools over the same vocabulary: what takes long is done already.
+    pub fn of(&self, words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Self, GrammarError> {
+        Self::with(Arc::clone(&self.factory), words, tools, answers)
+    }
+
+    fn with(
+        factory: Arc<ParserFactory>,
+        words: &Tokenizer,
+        tools: &[ToolSpec],
+        answers: Answers,
+    ) -> Result<Self, GrammarError> {
+        let lark = lark(words, tools, answers)?;
         let start = Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(lark)));
         match start.get_error() {
-            None => Ok(Self { start }),
-            Some(error) => Err(wrong(&error)),
+            None => Ok(Self { factory, start }),
+            Some(error) => Err(GrammarError::Compile(error)),
         }
     }
 
@@ -119,7 +136,7 @@ impl Decoding {
 /// The grammar in llguidance's dialect of Lark.
 fn lark(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<String, GrammarError> {
     let special = words.special();
-    let mut writer = Writer { out: String::new(), rules: 0, quote: special.quote };
+    let mut writer = Writer { out: String::new(), rules: 0, quote: special.quote, terminals: HashMap::new() };
     let answer = match answers {
         Answers::StopOnly => format!("<[{}]>", special.turn_close),
         Answers::Text => {
@@ -155,6 +172,8 @@ struct Writer {
     out: String,
     rules: usize,
     quote: u32,
+    /// Name by body: many tools share a list of names, which is one lexeme then.
+    terminals: HashMap<String, String>,
 }
 
 impl Writer {
@@ -172,9 +191,13 @@ impl Writer {
 
     /// A rule that is one lexeme.
     fn terminal(&mut self, body: &str) -> String {
+        if let Some(name) = self.terminals.get(body) {
+            return name.clone();
+        }
         self.rules += 1;
         let name = format!("T{}", self.rules);
         self.named(&name, body);
+        self.terminals.insert(body.to_owned(), name.clone());
         name
     }
 

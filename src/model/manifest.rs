@@ -112,6 +112,9 @@ pub struct Manifest {
     pub declares_tools: bool,
     /// Can a turn be text?
     pub reads_text: bool,
+    /// Below this margin its calls are better asked back, as log p(best) - log p(second), if that was measured.
+    #[serde(default)]
+    pub min_margin: Option<f32>,
     /// Graphs by name.
     pub parts: BTreeMap<String, Part>,
     /// Closed lists of a small model.
@@ -331,6 +334,7 @@ fn published(dir: &Path) -> Result<Manifest, FolderError> {
         history: true,
         declares_tools: true,
         reads_text: true,
+        min_margin: None,
         parts,
         vocabulary: Vocabulary::default(),
         files: BTreeMap::new(),

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::dialogue::{ReplyEvent, ToolResult, TurnId};
+use crate::dialogue::{Declared, ReplyEvent, ToolResult, TurnId};
 use crate::onnx::OnnxError;
 use crate::timeline::Timeline;
 
@@ -96,6 +96,9 @@ pub enum Start {
     Fresh,
     /// From the end of the last turn that was settled, if the model uses history.
     Continue,
+    /// The same, and what comes is the answer to a question: yes, no and the like can be decoded, or nothing. A model that
+    /// has no word for yes decodes as always.
+    Answer,
 }
 
 /// A model that hears a turn and answers it. The calls of one turn come in this order:
@@ -151,6 +154,13 @@ pub trait Respond {
     /// # Errors
     /// When no reply was committed, or the model fails.
     fn answer(&mut self, results: &[ToolResult], emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError>;
+
+    /// Idle-time work between turns: the model is told anew what there is, and forgets the conversation so far. Calls
+    /// `alive` now and then. Interruptible; what did not come to its end changed nothing.
+    ///
+    /// # Errors
+    /// When the tools are wrong or too many, or the model fails or is interrupted.
+    fn declare(&mut self, told: &Declared, alive: &mut dyn FnMut()) -> Result<(), ModelError>;
 
     /// Idle-time work after a turn: the model takes in results and what was said, so that the next turn knows them.
     /// Interruptible; a turn that was not settled to the end is forgotten.

@@ -101,6 +101,20 @@ fn candidates<'a>(logits: &'a [f32], allowed: Option<&'a [u32]>) -> impl Iterato
     all.filter(move |(token, logit)| !logit.is_nan() && is_allowed(*token)).map(|(token, &logit)| (token as u32, logit))
 }
 
+/// The likeliest token but one among those allowed.
+pub fn runner_up(logits: &[f32], allowed: &[u32], token: u32) -> Option<u32> {
+    let others = candidates(logits, Some(allowed)).filter(|(other, _)| *other != token);
+    others.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(other, _)| other)
+}
+
+/// How much likelier a token is than the likeliest other one among those allowed, as log p - log p; infinite when it is
+/// alone, negative when another is likelier.
+pub fn lead(logits: &[f32], allowed: &[u32], token: u32) -> f32 {
+    let others = candidates(logits, Some(allowed)).filter(|(other, _)| *other != token);
+    let own = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+    others.map(|(_, logit)| logit).max_by(f32::total_cmp).map_or(f32::INFINITY, |other| own - other)
+}
+
 type Scored = Option<(u32, f32)>;
 
 fn best_two(tokens: impl Iterator<Item = (u32, f32)>) -> (Scored, Scored) {

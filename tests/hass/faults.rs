@@ -87,7 +87,8 @@ fn faults_of_the_configuration() {
     block_on(async {
         let (_dir, path) = token();
         let check = |url: &str, token_file: Option<&std::path::Path>, expected: &str| {
-            let config = HomeAssistantConfig { url: Some(url.to_owned()), token_file: token_file.map(Into::into) };
+            let token_file = token_file.map(Into::into);
+            let config = HomeAssistantConfig { url: Some(url.to_owned()), token_file, ca_file: None };
             let error: HomeAssistantError = HomeAssistant::start(&config).expect_err(url);
             assert!(error.to_string().contains(expected), "{error}");
             assert!(!error.to_string().contains(SECRET), "{error}");

@@ -69,6 +69,15 @@ impl Server {
         }
     }
 
+    /// Waits until all of it is there: it answers before that.
+    pub fn running(&self, admin: &mut Admin) {
+        let begun = Instant::now();
+        while admin.ask(json!({"type": "get_config"}))["state"] != "RUNNING" {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not finish starting: {}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// What it complained about.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("out.log")).unwrap_or_default()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::http::Uri;
@@ -53,6 +54,8 @@ impl Command {
 pub(super) struct Connection {
     pub(super) url: String,
     pub(super) endpoint: Uri,
+    /// Whom to trust, for an encrypted connection.
+    pub(super) trust: Option<Arc<ClientConfig>>,
     pub(super) token_path: PathBuf,
     pub(super) token: Token,
     pub(super) shared: Arc<Shared>,
@@ -103,7 +106,7 @@ impl Connection {
 
     /// Connects and serves until the connection is lost.
     async fn session(&mut self, told: &mut bool) -> Lost {
-        let link = match Link::open(&self.endpoint, &self.token).await {
+        let link = match Link::open(&self.endpoint, self.trust.clone(), &self.token).await {
             Ok(link) => link,
             Err(lost) => return lost,
         };

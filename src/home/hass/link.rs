@@ -5,16 +5,19 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::http::{StatusCode, Uri};
+use tokio_tungstenite::tungstenite::http::StatusCode;
+pub(super) use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream};
 
 /// The file of systemd's credentials folder that holds the token.
 const CREDENTIAL: &str = "home-assistant-token";
@@ -89,6 +92,11 @@ pub(super) fn endpoint(url: &str) -> Result<Uri, String> {
     if plain && uri.query().is_none() { Ok(uri) } else { Err(wrong()) }
 }
 
+/// Is the connection to be encrypted?
+pub(super) fn is_encrypted(endpoint: &Uri) -> bool {
+    endpoint.scheme_str() == Some("wss")
+}
+
 /// An open connection on which the server has accepted the token.
 pub(super) struct Link {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -100,14 +108,16 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects and shows the token.
-    pub(super) async fn open(endpoint: &Uri, token: &Token) -> Result<Self, Lost> {
-        let opened = timeout(HANDSHAKE, Self::greeted(endpoint, token)).await;
+    pub(super) async fn open(endpoint: &Uri, trust: Option<Arc<ClientConfig>>, token: &Token) -> Result<Self, Lost> {
+        let opened = timeout(HANDSHAKE, Self::greeted(endpoint, trust, token)).await;
         opened.unwrap_or_else(|_| Err(Lost::Gone(format!("no answer within {} s", HANDSHAKE.as_secs()))))
     }
 
-    async fn greeted(endpoint: &Uri, token: &Token) -> Result<Self, Lost> {
+    async fn greeted(endpoint: &Uri, trust: Option<Arc<ClientConfig>>, token: &Token) -> Result<Self, Lost> {
         let limits = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(None);
-        let connected = tokio_tungstenite::connect_async_with_config(endpoint, Some(limits), true).await;
+        let connector = trust.map_or(Connector::Plain, Connector::Rustls);
+        let connected =
+            tokio_tungstenite::connect_async_tls_with_config(endpoint, Some(limits), true, Some(connector)).await;
         let (socket, _) = connected.map_err(refusal)?;
         let mut link = Self { socket, waiting: VecDeque::new(), version: String::new() };
         let greeting = link.next().await?;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::services::serves;
-use super::states::{Entity, domain};
+use super::states::{Entity, Unit, domain};
 use crate::home::device::Device;
 
 /// The server's replies, as they came. What is `Null` is empty.
@@ -91,7 +91,7 @@ pub(super) fn exposed(reply: &Value) -> Vec<String> {
 }
 
 /// The devices, sorted by id. An entity that has neither a state nor a registry entry is left out: it is gone.
-pub(super) fn devices(replies: &Replies, states: &HashMap<String, Entity>) -> Vec<Device> {
+pub(super) fn devices(replies: &Replies, states: &HashMap<String, Entity>, unit: Unit) -> Vec<Device> {
     let entries: BTreeMap<String, Option<Entry>> = lenient(&replies.entries).into_iter().collect();
     let machines: HashMap<String, Machine> = by_id(&replies.devices, |machine: &Machine| &machine.id);
     let areas: HashMap<String, Area> = by_id(&replies.areas, |area: &Area| &area.area_id);
@@ -119,9 +119,19 @@ pub(super) fn devices(replies: &Replies, states: &HashMap<String, Entity>) -> Ve
         let aliases = unique(entry.aliases.iter().flatten().cloned().collect());
         let kind = kind(&id, class(entry, entity), &name).to_owned();
         let room = area.map(|area| area.name.clone()).filter(|room| !room.trim().is_empty());
-        devices.push(Device { id, name, aliases, room, places, kind });
+        let range_dc = entity.and_then(|entity| range_dc(&id, entity, unit));
+        devices.push(Device { id, name, aliases, room, places, kind, range_dc });
     }
     devices
+}
+
+/// What a thermostat says that it can be set to.
+fn range_dc(id: &str, entity: &Entity, unit: Unit) -> Option<(i32, i32)> {
+    let tenths = |key: &str| entity.number(key).map(|degrees| (unit.to_celsius(degrees) * 10.0).round());
+    let (least, most) = (tenths("min_temp")?, tenths("max_temp")?);
+    let sane = domain(id) == "climate" && least <= most && least.abs().max(most.abs()) < 10_000.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and small")]
+    sane.then_some((least as i32, most as i32))
 }
 
 /// Each key with what could be understood of it: one odd entry must not hide a home.

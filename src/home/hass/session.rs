@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
             labels: labels.unwrap_or_default(),
         };
         let mut view = self.connection.shared.view();
-        let devices = devices(&replies, &view.states);
+        let devices = devices(&replies, &view.states, unit);
         if *view.devices != devices {
             debug!(devices = devices.len(), "the devices of Home Assistant are others");
             view.devices = Arc::new(devices);

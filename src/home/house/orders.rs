@@ -7,14 +7,22 @@ use serde_json::Value;
 use super::Degrees;
 use crate::dialogue::{Arguments, ToolResult};
 use crate::home::device::Order;
+use crate::home::resolve::LIGHTING;
 use crate::home::{asked, refused};
 
 /// Percentage points of "brighter" and "dimmer".
 const BRIGHTER: i8 = 20;
 /// What plays.
-const MEDIA: [&str; 5] = ["speaker", "tv", "radio", "music", "media player"];
+const MEDIA: [&str; 6] = ["speaker", "tv", "radio", "music", "media player", "receiver"];
 /// What heats and cools.
 const CLIMATE: [&str; 3] = ["thermostat", "heater", "air conditioner"];
+
+/// What opens and closes.
+const COVERS: [&str; 8] = ["blinds", "curtains", "shutters", "window", "garage door", "gate", "awning", "door"];
+/// What locks.
+const LOCKS: [&str; 3] = ["lock", "door", "alarm system"];
+/// What is set as a whole.
+const SCENES: [&str; 2] = ["scene", "script"];
 
 /// What a tool does to devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +73,29 @@ impl Action {
         })
     }
 
+    /// May it be meant for things of this kind? What cannot be done with a thing itself is left to its backend.
+    pub fn takes(self, kind: &str) -> bool {
+        match self {
+            Self::Look => true,
+            Self::TurnOn | Self::TurnOff => {
+                let others = [&COVERS[..], &LOCKS, &SCENES, &["sensor", "thermometer", "contact", "list"]];
+                !others.iter().any(|kinds| kinds.contains(&kind))
+            }
+            Self::SetBrightness | Self::ChangeBrightness | Self::SetColor => LIGHTING.contains(&kind),
+            Self::Open | Self::Close | Self::SetPosition => COVERS.contains(&kind),
+            Self::Warmth => CLIMATE.contains(&kind) || kind == "thermometer",
+            _ => self.kinds().contains(&kind),
+        }
+    }
+
     /// The kinds of device that are meant where a call names none.
     pub fn kinds(self) -> &'static [&'static str] {
         match self {
-            Self::Lock | Self::Unlock => &["lock", "door"],
+            Self::Lock | Self::Unlock => &LOCKS,
             Self::SetTemperature | Self::ChangeTemperature => &CLIMATE,
             Self::Media => &MEDIA,
             Self::Vacuum => &["vacuum"],
-            Self::Scene => &["scene", "script"],
+            Self::Scene => &SCENES,
             Self::Drink => &["coffee machine"],
             _ => &[],
         }

@@ -34,6 +34,11 @@ impl Degrees {
         if self == Self::Celsius { said } else { (said - 32.0) / 1.8 }
     }
 
+    /// As it is said.
+    pub(super) fn of_c(self, celsius: f64) -> f64 {
+        if self == Self::Celsius { celsius } else { celsius * 1.8 + 32.0 }
+    }
+
     /// A step of one degree, as people take it, in Celsius.
     pub(super) fn step_c(self) -> f64 {
         if self == Self::Celsius { 1.0 } else { 2.0 / 1.8 }
@@ -41,7 +46,7 @@ impl Degrees {
 
     /// "21.5 degrees".
     pub(super) fn show(self, celsius: f64) -> String {
-        let (value, decimals) = if self == Self::Celsius { (celsius, 10.0) } else { (celsius * 1.8 + 32.0, 1.0) };
+        let (value, decimals) = (self.of_c(celsius), if self == Self::Celsius { 10.0 } else { 1.0 });
         let rounded = (value * decimals).round() / decimals;
         format!("{rounded} degree{}", if rounded == 1.0 { "" } else { "s" })
     }
@@ -87,54 +92,41 @@ pub(super) struct Report {
 
 /// What can be said after "is" when the state is what was ordered; `None` when it is not.
 fn words(order: &Order, kind: &str, state: &State, degrees: Degrees) -> Option<String> {
-    let text = |texts: &[&str]| state.text.clone().filter(|text| texts.iter().any(|t| text.contains(t)));
-    let is = |value: Option<bool>, wanted: bool, word: &str| (value == Some(wanted)).then(|| word.to_owned());
-    let alarm = kind == "alarm system";
     match order {
-        Order::On if kind == "vacuum" => text(&["clean"]),
-        Order::Off if kind == "vacuum" => text(&["dock"]),
-        Order::On => is(state.on, true, "on"),
-        Order::Off | Order::Brightness(0) => is(state.on, false, "off"),
-        Order::Brightness(percent) => {
-            let near = state.brightness.filter(|now| now.abs_diff(*percent) <= NEAR_PERCENT);
-            near.filter(|_| state.on == Some(true)).map(|now| format!("at {now} percent"))
-        }
-        Order::BrightnessStep(_) if state.on == Some(false) => Some("off".to_owned()),
-        Order::BrightnessStep(_) => state.brightness.map(|now| format!("at {now} percent")),
-        Order::Color(color) => state.color.clone().filter(|now| now == color && state.on != Some(false)),
-        Order::Open | Order::Position(100) => match state.position {
-            Some(100) => Some("open".to_owned()),
-            _ => text(&["opening"]),
-        },
-        Order::Close | Order::Position(0) => match state.position {
-            Some(0) => Some("closed".to_owned()),
-            _ => text(&["closing"]),
-        },
-        Order::Position(percent) => match state.position {
-            Some(now) if now.abs_diff(*percent) <= NEAR_PERCENT => Some(opened(now)),
-            _ => text(&["opening", "closing"]),
-        },
-        Order::Lock => {
-            is(state.locked, true, if alarm { "armed" } else { "locked" }).or_else(|| text(&["locking", "arming"]))
-        }
-        Order::Unlock => {
-            is(state.locked, false, if alarm { "disarmed" } else { "unlocked" }).or_else(|| text(&["unlocking"]))
+        Order::On | Order::Off | Order::Start | Order::Stop | Order::Dock => works(order, kind, state),
+        Order::Brightness(_) | Order::BrightnessStep(_) | Order::Color(_) => shines(order, state),
+        Order::Open | Order::Close | Order::Position(_) => stands(order, state),
+        Order::Lock | Order::Unlock => bars(*order == Order::Lock, kind, state),
+        Order::Play | Order::Pause | Order::Next | Order::Previous | Order::Volume(_) | Order::VolumeStep(_) => {
+            plays(order, state)
         }
         Order::Temperature(wanted) => {
             let near = state.target_c.filter(|now| (now - wanted).abs() <= NEAR_C);
             near.map(|now| format!("set to {}", degrees.show(now)))
         }
         Order::TemperatureStep(_) => state.target_c.map(|now| format!("set to {}", degrees.show(now))),
-        Order::Play => is(state.playing, true, "playing"),
-        Order::Pause => is(state.playing, false, "paused"),
-        Order::Next => Some("on the next one".to_owned()),
-        Order::Previous => Some("back on the one before".to_owned()),
-        Order::Volume(percent) => {
-            let near = state.volume.filter(|now| now.abs_diff(*percent) <= NEAR_PERCENT);
-            near.map(|now| format!("at volume {now}"))
-        }
-        Order::VolumeStep(_) => state.volume.map(|now| format!("at volume {now}")),
-        Order::Start => text(&["clean", "work", "running", "mowing"]).or_else(|| is(state.on, true, "on")),
+        Order::Activate if kind == "script" => Some("started".to_owned()),
+        Order::Activate => Some("set".to_owned()),
+        Order::Brew(_) => text_with(state, &["making"]),
+    }
+}
+
+/// The text of a state, if one of these words is in it.
+fn text_with(state: &State, words: &[&str]) -> Option<String> {
+    state.text.clone().filter(|text| words.iter().any(|word| text.contains(word)))
+}
+
+fn is(value: Option<bool>, wanted: bool, word: &str) -> Option<String> {
+    (value == Some(wanted)).then(|| word.to_owned())
+}
+
+fn works(order: &Order, kind: &str, state: &State) -> Option<String> {
+    match order {
+        Order::On if kind == "vacuum" => text_with(state, &["clean"]),
+        Order::Off if kind == "vacuum" => text_with(state, &["dock"]),
+        Order::On => is(state.on, true, "on"),
+        Order::Off => is(state.on, false, "off"),
+        Order::Dock => text_with(state, &["dock"]),
         Order::Stop => match &state.text {
             Some(text) if ["clean", "opening", "closing"].iter().any(|busy| text.contains(busy)) => None,
             Some(text) => Some(text.clone()),
@@ -144,10 +136,56 @@ fn words(order: &Order, kind: &str, state: &State, degrees: Degrees) -> Option<S
                 .or_else(|| is(state.playing, false, "stopped"))
                 .or_else(|| is(state.on, false, "off")),
         },
-        Order::Dock => text(&["dock"]),
-        Order::Activate if kind == "script" => Some("started".to_owned()),
-        Order::Activate => Some("set".to_owned()),
-        Order::Brew(_) => text(&["making"]),
+        _ => text_with(state, &["clean", "work", "running", "mowing"]).or_else(|| is(state.on, true, "on")),
+    }
+}
+
+fn shines(order: &Order, state: &State) -> Option<String> {
+    match order {
+        Order::Brightness(0) => is(state.on, false, "off"),
+        Order::Brightness(percent) => {
+            let near = state.brightness.filter(|now| now.abs_diff(*percent) <= NEAR_PERCENT);
+            near.filter(|_| state.on == Some(true)).map(|now| format!("at {now} percent"))
+        }
+        Order::Color(color) => state.color.clone().filter(|now| now == color && state.on != Some(false)),
+        _ if state.on == Some(false) => Some("off".to_owned()),
+        _ => state.brightness.map(|now| format!("at {now} percent")),
+    }
+}
+
+fn stands(order: &Order, state: &State) -> Option<String> {
+    match order {
+        Order::Open | Order::Position(100) if state.position == Some(100) => Some("open".to_owned()),
+        Order::Open | Order::Position(100) => text_with(state, &["opening"]),
+        Order::Close | Order::Position(0) if state.position == Some(0) => Some("closed".to_owned()),
+        Order::Close | Order::Position(0) => text_with(state, &["closing"]),
+        Order::Position(percent) => match state.position {
+            Some(now) if now.abs_diff(*percent) <= NEAR_PERCENT => Some(opened(now)),
+            _ => text_with(state, &["opening", "closing"]),
+        },
+        _ => None,
+    }
+}
+
+fn bars(lock: bool, kind: &str, state: &State) -> Option<String> {
+    let (locked, unlocked) = if kind == "alarm system" { ("armed", "disarmed") } else { ("locked", "unlocked") };
+    match lock {
+        true => is(state.locked, true, locked).or_else(|| text_with(state, &["locking", "arming"])),
+        false => is(state.locked, false, unlocked).or_else(|| text_with(state, &["unlocking"])),
+    }
+}
+
+fn plays(order: &Order, state: &State) -> Option<String> {
+    match order {
+        Order::Play => is(state.playing, true, "playing"),
+        Order::Pause => is(state.playing, false, "paused"),
+        Order::Next => Some("on the next one".to_owned()),
+        Order::Previous => Some("back on the one before".to_owned()),
+        Order::Volume(percent) => {
+            let near = state.volume.filter(|now| now.abs_diff(*percent) <= NEAR_PERCENT);
+            near.map(|now| format!("at volume {now}"))
+        }
+        _ => state.volume.map(|now| format!("at volume {now}")),
     }
 }
 

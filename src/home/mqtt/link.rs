@@ -5,19 +5,22 @@
 //! away with it: what was queued for a broken connection is never published on the next one.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS,
-    SubscribeFilter,
+    SubscribeFilter, TlsConfiguration, Transport,
 };
+use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::announce::{About, availability, discovery, mute_set, values};
 use super::thing::{ThingConfig, assumed, came_true};
-use super::{MqttConfig, Request, View};
+use super::{MqttConfig, Request, Role, View};
 use crate::home::device::{Fault, Health, Order, State};
 
 /// First pause after a broken connection; each further one is twice as long.
@@ -39,10 +42,16 @@ const MAX_EVENTS: usize = 64;
 /// Most orders under way.
 const MAX_WAITING: usize = 32;
 
+/// Guests of this process so far.
+static GUESTS: AtomicU32 = AtomicU32::new(0);
+
 /// How to log in.
 pub(super) struct Login {
     pub(super) host: String,
     pub(super) password: String,
+    /// Whom to trust, for an encrypted connection.
+    pub(super) trust: Option<Arc<ClientConfig>>,
+    pub(super) role: Role,
 }
 
 /// An order that was published.
@@ -170,11 +179,22 @@ impl Link {
     }
 
     fn connect(&self) -> Session {
-        let topic = &self.config.topic;
-        let mut options = MqttOptions::new(topic.replace('/', "_"), &self.login.host, self.config.port);
+        let (topic, resident) = (&self.config.topic, self.login.role == Role::Resident);
+        let mut name = topic.replace('/', "_");
+        if !resident {
+            // A broker lets go of a client when another of its name comes.
+            let guest = GUESTS.fetch_add(1, Ordering::Relaxed);
+            name.push_str(&format!("_guest_{}_{guest}", std::process::id()));
+        }
+        let mut options = MqttOptions::new(name, &self.login.host, self.config.port);
         options.set_clean_session(true).set_keep_alive(KEEP_ALIVE);
         options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
-        options.set_last_will(LastWill::new(availability(topic), "offline", QoS::AtLeastOnce, true));
+        if resident {
+            options.set_last_will(LastWill::new(availability(topic), "offline", QoS::AtLeastOnce, true));
+        }
+        if let Some(trust) = &self.login.trust {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(trust))));
+        }
         if let Some(user) = &self.config.user {
             options.set_credentials(user, &self.login.password);
         }
@@ -207,7 +227,7 @@ impl Link {
                 request = self.requests.recv() => match request {
                     Some(request) => self.order(&mut session, request),
                     None => {
-                        session.say_goodbye(&self.config.topic).await;
+                        session.say_goodbye(&self.config.topic, self.login.role).await;
                         return End::Closed;
                     }
                 },
@@ -260,13 +280,18 @@ impl Link {
             view.away.clear();
         });
         let topic = self.config.topic.clone();
-        session.publish(availability(&topic), "online".to_owned(), true, None);
-        for (topic, payload) in discovery(&self.config.discovery, &topic) {
-            session.publish(topic, payload, true, None);
-        }
-        self.show(session);
         let mut topics: Vec<String> = self.things.iter().flat_map(ThingConfig::topics).cloned().collect();
-        topics.push(mute_set(&topic));
+        if self.login.role == Role::Resident {
+            session.publish(availability(&topic), "online".to_owned(), true, None);
+            for (topic, payload) in discovery(&self.config.discovery, &topic) {
+                session.publish(topic, payload, true, None);
+            }
+            self.show(session);
+            topics.push(mute_set(&topic));
+        } else {
+            // The answer to a subscription says that the connection serves.
+            topics.push(availability(&topic));
+        }
         topics.sort_unstable();
         topics.dedup();
         let filters = topics.into_iter().map(|topic| SubscribeFilter::new(topic, QoS::AtLeastOnce));
@@ -276,6 +301,9 @@ impl Link {
     }
 
     fn show(&mut self, session: &mut Session) {
+        if self.login.role == Role::Guest {
+            return;
+        }
         let now = values(&self.config.topic, &self.about.borrow_and_update());
         for value in &now {
             if !session.shown.contains(value) {
@@ -407,8 +435,9 @@ impl Session {
     }
 
     /// Says that hearth is gone, which the last will does not do for one that leaves in good order.
-    async fn say_goodbye(&mut self, topic: &str) {
-        if !self.is_ready || !self.publish(availability(topic), "offline".to_owned(), true, None) {
+    async fn say_goodbye(&mut self, topic: &str, role: Role) {
+        let silent = role == Role::Guest;
+        if !self.is_ready || !(silent || self.publish(availability(topic), "offline".to_owned(), true, None)) {
             return;
         }
         let _ = self.client.try_disconnect();

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, Time};
 use jiff::{ToSpan, ZonedDateTime};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +73,7 @@ impl What {
             Self::Timer { length_s, .. } => {
                 format!("the {} timer", duration_before_noun(Duration::from_secs(*length_s)))
             }
-            Self::Alarm { at } => format!("the alarm for {}", time_of_day(*at)),
+            Self::Alarm { at } => format!("the alarm for {}", time_of_day(at.time())),
             Self::Reminder { text } => format!("the reminder, {text},"),
         }
     }
@@ -230,7 +230,7 @@ impl Ring {
         let late = (self.late_ms >= LATE_FROM_MS).then(|| format!("due {} ago", ago(self.late_ms)));
         sentence(&match (&self.what, late) {
             (What::Timer { .. }, None) => format!("{} is done", self.what.phrase()),
-            (What::Alarm { at }, None) => format!("it is {}, this is your alarm", time_of_day(*at)),
+            (What::Alarm { at }, None) => format!("it is {}, this is your alarm", time_of_day(at.time())),
             (What::Reminder { text }, None) => format!("reminder: {text}"),
             (What::Reminder { text }, Some(late)) => format!("a reminder was {late}: {text}"),
             (what, Some(late)) => format!("{} was {late}", what.phrase()),
@@ -257,7 +257,7 @@ fn ago(late_ms: i64) -> String {
 
 /// "7:00 AM", "noon", "midnight".
 #[must_use]
-pub fn time_of_day(at: DateTime) -> String {
+pub fn time_of_day(at: Time) -> String {
     match (at.hour(), at.minute()) {
         (0, 0) => "midnight".to_owned(),
         (12, 0) => "noon".to_owned(),
@@ -271,7 +271,7 @@ pub fn time_of_day(at: DateTime) -> String {
 /// "7:00 AM tomorrow", "7:00 AM on Friday", "7:00 AM on December 24".
 #[must_use]
 pub fn time_and_day(at: DateTime, now: &Now) -> String {
-    let (today, time) = (now.wall.date(), time_of_day(at));
+    let (today, time) = (now.wall.date(), time_of_day(at.time()));
     let is_in = |days: i64| today.checked_add(days.days()).is_ok_and(|day| day == at.date());
     if is_in(0) {
         format!("{time} today")

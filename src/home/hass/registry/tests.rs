@@ -27,7 +27,7 @@ fn states(recorded: &Value) -> HashMap<String, Entity> {
 #[test]
 fn registries_are_joined() {
     let recorded = recorded();
-    let found = devices(&replies(&recorded), &states(&recorded));
+    let found = devices(&replies(&recorded), &states(&recorded), Unit::Celsius);
     let expected = json!([
         {"id": "light.kitchen", "name": "Kitchen Light", "aliases": ["Big Light"], "room": "Kitchen",
          "places": ["Cooking Corner", "Ground Floor", "Downstairs", "Evening"], "kind": "light"},
@@ -44,7 +44,7 @@ fn registries_are_joined() {
 fn older_servers_have_no_floors_and_labels() {
     let recorded = recorded();
     let older = Replies { floors: Value::Null, labels: Value::Null, ..replies(&recorded) };
-    let found = devices(&older, &states(&recorded));
+    let found = devices(&older, &states(&recorded), Unit::Celsius);
     assert_eq!(found.len(), 3);
     assert_eq!(found[0].places, ["Cooking Corner"]);
 }
@@ -56,11 +56,13 @@ fn odd_replies_hide_no_home() {
     odd.entries["light.kitchen"]["aliases"] = json!([null, "Big Light", "", "Big Light"]);
     odd.entries["sensor.bedroom_temperature"]["labels"] = json!("not a list");
     odd.areas.as_array_mut().expect("a list").push(json!({"area_id": 7}));
-    let found = devices(&odd, &states(&recorded));
+    let found = devices(&odd, &states(&recorded), Unit::Celsius);
     assert_eq!(found.len(), 3);
     assert_eq!(found[0].aliases, ["Big Light"]);
     for nothing in [Value::Null, json!([]), json!("x"), json!({"exposed_entities": {"light.a": null}})] {
-        assert!(devices(&Replies { exposed: nothing, ..Replies::default() }, &HashMap::new()).is_empty());
+        assert!(
+            devices(&Replies { exposed: nothing, ..Replies::default() }, &HashMap::new(), Unit::Celsius).is_empty()
+        );
     }
 }
 
