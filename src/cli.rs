@@ -16,7 +16,7 @@ use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
-use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal, timers};
+use crate::{bench, check, daemon, devices, eval, fetch, history, household, inspect, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -266,6 +266,17 @@ enum ModelVerb {
         /// Model folder
         dir: PathBuf,
     },
+    /// Fetch a published model, whole and verified; a run that was interrupted is gone on with
+    Fetch {
+        /// gemma-4-e4b or gemma-4-e2b
+        name: String,
+        /// Another source than the hub: the address of a server with the same paths, or a folder
+        #[arg(long, value_name = "URL|DIR")]
+        from: Option<String>,
+        /// The folder that is to hold the model [default: $XDG_DATA_HOME/hearth/models/NAME]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
 }
 
 impl Args {
@@ -341,6 +352,7 @@ impl Args {
                 household::call(&config?.checked()?, &tool, &arguments)
             }
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
+            Verb::Model { verb: ModelVerb::Fetch { name, from, to } } => fetch::run(&name, from, to),
         }
     }
 }
