@@ -34,6 +34,15 @@ def _parser() -> argparse.ArgumentParser:
     _build_command(commands)
     _lookalike_command(commands)
 
+    adopt = commands.add_parser("adopt", help="write our graphs into a published folder, over its weights")
+    adopt.add_argument("folder", type=Path)
+    adopt.add_argument("--max-context", type=int, default=4096, help="rows of KV and cos/sin")
+    adopt.add_argument(
+        "--level", choices=("4", "0", "keep"), default="4", help="of MatMulNBits; keep: as published"
+    )
+    adopt.add_argument("--no-check", action="store_true", help="do not run both and compare")
+    adopt.set_defaults(run=_adopt)
+
     fixtures = commands.add_parser("fixtures", help="every folder that the Rust tests read")
     fixtures.add_argument("--out", type=Path, required=True)
     fixtures.set_defaults(run=_fixtures)
@@ -126,6 +135,13 @@ def _build(options: argparse.Namespace) -> None:
 
 def _lookalike(options: argparse.Namespace) -> None:
     build_lookalike(_recipe(options, layout="merged"), VARIANTS[options.variant], options.out)
+
+
+def _adopt(options: argparse.Namespace) -> None:
+    from .adopt import adopt
+
+    level = None if options.level == "keep" else int(options.level)
+    print("\n".join(adopt(options.folder, options.max_context, level, not options.no_check)))
 
 
 def _fixtures(options: argparse.Namespace) -> None:

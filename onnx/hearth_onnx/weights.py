@@ -18,6 +18,9 @@ class WeightSource(Protocol):
 
     description: str
 
+    def stamp(self) -> list:
+        """What changes when the numbers do, cheaply: names, sizes and times of files."""
+
     def has(self, name: str) -> bool:
         """Is there such a tensor?"""
 
@@ -61,6 +64,10 @@ class HfCheckpoint:
                 start = 8 + length + entry["data_offsets"][0]
                 self._entries[name] = (data, entry["dtype"], tuple(entry["shape"]), start)
 
+    def stamp(self):
+        stats = [(path.name, path.stat()) for path in sorted(self.folder.glob("*.safetensors"))]
+        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
     def has(self, name):
         return name in self._entries
 
@@ -101,6 +108,9 @@ class RandomWeights:
     def __init__(self, seed: int):
         self.seed = seed
         self.description = f"random, seed {seed}"
+
+    def stamp(self):
+        return []
 
     def has(self, name):
         return name != "lm_head.weight"
