@@ -252,7 +252,7 @@ def _lookalike_checks(folders: dict[str, Folder], prompt):
         yield f"{name}: audio", folder.encode(mel, mask), twin.encode(mel, mask), STRICT
 
 
-class _Stopped(Exception):
+class _Stopped(BaseException):
     """Somebody pulled the plug."""
 
 
