@@ -12,12 +12,49 @@ use crate::config::Config;
 use crate::dialogue::TurnId;
 use crate::failure::Failure;
 use crate::model::features::{FeatureConfig, LogMel};
+use crate::model::parts::StartTimes;
 use crate::model::{ModelError, Respond, Start};
 use crate::timeline::ms;
 use crate::{speech, terminal};
 
+/// Tokens that are decoded before memory is looked at.
+const DECODED: usize = 64;
 /// Repetitions; the median counts.
 const ROUNDS: usize = 9;
+
+/// Memory of this process as the kernel counts it, in MB of 10^6 bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+struct Memory {
+    /// The most that was ever resident (VmHWM).
+    peak_mb: f64,
+    /// Of its own: cannot be given back (RssAnon).
+    anonymous_mb: f64,
+    /// Of files that are mapped: the kernel may drop it and read it again (RssFile).
+    file_mb: f64,
+}
+
+impl Memory {
+    /// What `/proc` says now; zeros where it says nothing.
+    fn now() -> Self {
+        Self::parse(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    fn parse(status: &str) -> Self {
+        let mb = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+            kib.unwrap_or(0.0) * 1024.0 / 1e6
+        };
+        Self { peak_mb: mb("VmHWM"), anonymous_mb: mb("RssAnon"), file_mb: mb("RssFile") }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peak_mb, anonymous_mb, file_mb } = self;
+        write!(f, "{peak_mb:>9.0} MB at most, {anonymous_mb:.0} MB own and {file_mb:.0} MB of files")
+    }
+}
 
 /// What was measured. Times are medians in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,6 +62,9 @@ struct Report {
     threads: usize,
     speech_ms: f64,
     load_ms: f64,
+    start: StartTimes,
+    memory_loaded: Memory,
+    memory_decoded: Memory,
     features_ms: f64,
     features_times_real_time: f64,
     encode_ms: f64,
@@ -40,6 +80,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} threads, {:.0} ms of speech, median of {ROUNDS} runs", self.threads, self.speech_ms)?;
         writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
+        let s = &self.start;
+        writeln!(
+            f,
+            "  of which {:>9.1} ms graphs (hearing {:.1}, embedding {:.1}, decoder {:.1}; beside them words {:.1})",
+            s.parts_ms, s.hearing_ms, s.embedding_ms, s.decoder_ms, s.words_ms
+        )?;
+        let from = if s.prefix_restored { "from disk" } else { "prefilled" };
+        writeln!(f, "           {:>9.1} ms prefix of {} rows, {from}", s.prefix_ms, s.prefix_rows)?;
+        writeln!(f, "memory     {} loaded", self.memory_loaded)?;
+        writeln!(f, "           {} after {DECODED} tokens", self.memory_decoded)?;
         writeln!(f, "features   {:>9.2} ms   {:.0} x real time", self.features_ms, self.features_times_real_time)?;
         writeln!(f, "encode     {:>9.2} ms", self.encode_ms)?;
         writeln!(f, "prefill    {:>9.2} ms", self.prefill_ms)?;
@@ -61,6 +111,9 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let started = Instant::now();
     let mut hearth = Hearth::load(config)?;
     let load_ms = ms(started.elapsed());
+    let memory_loaded = Memory::now();
+    hearth.model().babble(DECODED)?;
+    let memory_decoded = Memory::now();
     let samples = spoken(config)?;
     let speech_ms = samples.len() as f64 * 1000.0 / f64::from(MODEL_RATE_HZ);
     terminal::notice("measuring");
@@ -76,6 +129,9 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
         threads: config.model.threads,
         speech_ms,
         load_ms,
+        start: hearth.model().start().clone(),
+        memory_loaded,
+        memory_decoded,
         features_ms,
         features_times_real_time: speech_ms / features_ms,
         encode_ms,
@@ -134,4 +190,19 @@ fn time_synthesis(config: &Config) -> Result<f64, Failure> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn memory_is_read_off_the_kernels_table() {
+        let status = "Name:\thearth\nVmPeak:\t  9 kB\nVmHWM:\t 2000000 kB\nRssAnon:\t   1000 kB\nRssFile:\t 500 kB\n";
+        let expected = Memory { peak_mb: 2048.0, anonymous_mb: 1.024, file_mb: 0.512 };
+        assert_eq!(Memory::parse(status), expected);
+        assert_eq!(Memory::parse(""), Memory::default());
+        let now = Memory::now();
+        assert!(now.peak_mb > 0.0 && now.anonymous_mb > 0.0 && now.anonymous_mb <= now.peak_mb, "{now:?}");
+    }
 }

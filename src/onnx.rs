@@ -360,6 +360,57 @@ impl Tensor {
         Ok(cut)
     }
 
+    /// The first `rows` of axis 2 of a [1, heads, rows, d] tensor as little-endian bytes, head after head.
+    ///
+    /// # Errors
+    /// When the tensor has another rank or type, or fewer rows.
+    pub fn rows_to_bytes(&self, rows: usize) -> Result<Vec<u8>, OnnxError> {
+        let cut = self.truncated(rows)?;
+        match self.dtype() {
+            Dtype::F16 => {
+                let data = cut.0.try_extract_tensor::<f16>().map_err(OnnxError::run)?.1;
+                Ok(data.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+            _ => Ok(cut.as_f32()?.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        }
+    }
+
+    /// Writes what [`Tensor::rows_to_bytes`] gave over the first `rows`.
+    ///
+    /// # Errors
+    /// When the tensor has another rank or type, fewer rows, or `bytes` another length.
+    pub fn rows_from_bytes(&mut self, rows: usize, bytes: &[u8]) -> Result<(), OnnxError> {
+        let shape = self.shape();
+        let &[1, heads, have, d] = shape.as_slice() else {
+            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
+        };
+        let size = if self.dtype() == Dtype::F16 { 2 } else { 4 };
+        if rows > have || bytes.len() != heads * rows * d * size {
+            return Err(OnnxError::Run(format!("{} bytes do not fit {rows} of {have} rows", bytes.len())));
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let pieces = bytes.chunks_exact(rows * d * size);
+        match self.dtype() {
+            Dtype::F16 => {
+                let data = self.0.try_extract_tensor_mut::<f16>().map_err(OnnxError::run)?.1;
+                for (to, from) in data.chunks_exact_mut(have * d).zip(pieces) {
+                    let values = from.as_chunks::<2>().0.iter().map(|raw| f16::from_le_bytes(*raw));
+                    to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+                }
+            }
+            _ => {
+                let data = self.0.try_extract_tensor_mut::<f32>().map_err(OnnxError::run)?.1;
+                for (to, from) in data.chunks_exact_mut(have * d).zip(pieces) {
+                    let values = from.as_chunks::<4>().0.iter().map(|raw| f32::from_le_bytes(*raw));
+                    to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A second handle to the same memory.
     ///
     /// # Errors
@@ -415,6 +466,31 @@ pub struct Graph {
 /// [`OnnxError::Graph`] when the file is missing or no graph.
 pub fn open_session(path: &Path, threads: usize) -> Result<Session, OnnxError> {
     open(path, Options { threads, spin: false })
+}
+
+/// Version and build of ONNX Runtime, which must be open.
+pub fn build() -> &'static str {
+    ort::info()
+}
+
+/// Opens a graph and writes it to `to`, with its weights beside it in the form that this processor's kernels want.
+///
+/// # Errors
+/// [`OnnxError::Graph`] when it cannot be opened or written.
+pub fn write_prepacked(path: &Path, to: &Path, options: Options) -> Result<(), OnnxError> {
+    let fail = |reason: String| OnnxError::Graph { path: path.to_path_buf(), reason };
+    let data = to.file_name().map(|name| format!("{}_data", name.to_string_lossy())).unwrap_or_default();
+    let builder = Session::builder().map_err(|e| fail(e.to_string()))?;
+    let built = || -> ort::session::builder::BuilderResult {
+        builder
+            .with_intra_threads(options.threads.max(1))?
+            .with_optimized_model_path(to)?
+            .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?
+            .with_config_entry("session.optimized_model_external_initializers_file_name", data)?
+            .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    };
+    let mut builder = built().map_err(|e| fail(e.to_string()))?;
+    builder.commit_from_file(path).map(|_| ()).map_err(|e| fail(e.to_string()))
 }
 
 fn open(path: &Path, options: Options) -> Result<Session, OnnxError> {

@@ -135,11 +135,11 @@ class RandomWeights:
 
     def _values(self, name, shape, start, stop) -> np.ndarray:
         unit = self._uniform(name, start, stop)
-        middle, spread = _scale(name, shape)
+        middle, spread = scale_of(name, shape)
         return (np.float32(middle) + np.float32(spread) * unit).astype(np.float32)
 
 
-def _scale(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+def scale_of(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Middle and half width of the random values of one tensor."""
     last = name.rsplit(".", 1)[-1]
     bounds = {"input_min": -1.6, "input_max": 1.6, "output_min": -1.4, "output_max": 1.4}

@@ -13,13 +13,15 @@ use serde::Deserialize;
 use super::decoder::Decoder;
 use super::encoder::{Embedder, Rows};
 use super::features;
-use super::grammar::{Answers, Decoding, Grammar};
+use super::grammar::{Decoding, Grammar};
 use super::hearing::{Hearing, HearingTimes};
 use super::manifest::Folder;
-use super::parts::{Parts, read_stops};
+use super::parts::{Parts, StartTimes, read_stops};
+use super::prepack;
 use super::prompt;
 use super::reply::ReplyParser;
 use super::sample::{LoopDetector, SampleConfig, Sampler};
+use super::snapshot::{self, Snapshot};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
 use crate::dialogue::{ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
@@ -46,8 +48,13 @@ pub struct ModelConfig {
     pub system: String,
     /// A call of which the model was less sure is asked back, as log p(best) - log p(second); 0 never asks.
     pub min_margin: f32,
+    /// Keep the weights on disk in the form that this processor's kernels want.
+    pub prepack: bool,
     /// How tokens are chosen.
     pub sample: SampleConfig,
+    /// Where a prefix and prepacked weights are kept; nowhere if not set. Below the state folder.
+    #[serde(skip)]
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for ModelConfig {
@@ -58,7 +65,9 @@ impl Default for ModelConfig {
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
             min_margin: 0.0,
+            prepack: true,
             sample: SampleConfig::default(),
+            cache: None,
         }
     }
 }
@@ -81,6 +90,7 @@ pub struct Gemma {
     settled_rows: usize,
     turn: Option<Turn>,
     timeline: Timeline,
+    start: StartTimes,
 }
 
 /// The turn in progress.
@@ -151,7 +161,13 @@ impl Gemma {
         if let Some(wrong) = folder.wrong_sizes().into_iter().next() {
             return Err(wrong.into());
         }
-        let parts = Parts::open(&folder, config.threads);
+        let folder = match &config.cache {
+            Some(cache) if config.prepack => {
+                prepack::prepared(folder, &cache.join("weights"), config.threads, prepack::LEAST_BYTES)
+            }
+            _ => folder,
+        };
+        let parts = Parts::open(&folder, config.threads, tools);
         Self::assemble(folder, config, tools, parts)
     }
 
@@ -160,10 +176,8 @@ impl Gemma {
     /// # Errors
     /// As [`Gemma::load`].
     pub fn assemble(folder: Folder, config: ModelConfig, tools: &[ToolSpec], parts: Parts) -> Result<Self, ModelError> {
-        let (tokenizer, hearing, decoder) = (parts.tokenizer?, parts.hearing?, parts.decoder?);
+        let ((tokenizer, grammar), hearing, decoder) = (parts.words?, parts.hearing?, parts.decoder?);
         let (interrupt, embedder) = parts.embedder?;
-        let answers = if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly };
-        let grammar = Grammar::compile(&tokenizer, tools, answers)?;
         let stops = read_stops(&folder.dir, &tokenizer)?;
         let mut gemma = Self {
             folder,
@@ -179,6 +193,7 @@ impl Gemma {
             settled_rows: 0,
             turn: None,
             timeline: Timeline::default(),
+            start: parts.times,
         };
         gemma.prefill_prefix(tools)?;
         Ok(gemma)
@@ -194,6 +209,28 @@ impl Gemma {
         &self.folder
     }
 
+    /// Where the time of loading went.
+    pub fn start(&self) -> &StartTimes {
+        &self.start
+    }
+
+    /// Decodes so many tokens from the prefix on, the likeliest each time and without a grammar: for measuring. The context
+    /// is then as before.
+    ///
+    /// # Errors
+    /// When the model fails or the context is too short.
+    pub fn babble(&mut self, tokens: usize) -> Result<(), ModelError> {
+        let before = self.decoder.len();
+        let mut token = self.tokenizer.special().turn_open;
+        for _ in 0..tokens {
+            let rows = self.embedder.embed(&[token], &self.interrupt)?;
+            let logits = self.decoder.step(&rows, &self.interrupt)?;
+            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            token = best.map_or(token, |(at, _)| at as u32);
+        }
+        self.decoder.rewind(before)
+    }
+
     /// The turn in progress.
     pub fn turn(&self) -> Option<TurnId> {
         self.turn.as_ref().map(|turn| turn.id)
@@ -202,9 +239,19 @@ impl Gemma {
     fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
         let declared = self.folder.manifest.declares_tools;
         let (system, tools) = if declared { (self.config.system.as_str(), tools) } else { ("", &[][..]) };
-        let rows = self.embed(&prompt::prefix(system, tools, false))?;
-        self.decoder.prefill(&rows, &self.interrupt)?;
+        let started = Instant::now();
+        let ids = self.tokenizer.encode(&prompt::prefix(system, tools, false));
+        let cache = self.config.cache.as_ref().filter(|_| ids.len() >= snapshot::LEAST_ROWS);
+        let snapshot = cache.map(|cache| Snapshot::of(&cache.join("prefix"), &self.folder, &ids));
+        self.start.prefix_restored = snapshot.as_ref().is_some_and(|snapshot| snapshot.restore(&mut self.decoder));
+        if !self.start.prefix_restored {
+            let rows = self.embedder.embed(&ids, &self.interrupt)?;
+            self.decoder.prefill(&rows, &self.interrupt)?;
+            snapshot.map_or(Ok(()), |snapshot| snapshot.keep(&self.decoder))?;
+        }
         self.prefix_rows = self.decoder.len();
+        (self.start.prefix_ms, self.start.prefix_rows) = (ms(started.elapsed()), self.prefix_rows);
+        tracing::info!(start = ?self.start, "the model is loaded");
         self.settled_rows = self.prefix_rows;
         let (needed, limit) = (self.prefix_rows + self.turn_rows(), self.folder.manifest.max_context);
         if needed > limit {

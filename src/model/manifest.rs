@@ -241,6 +241,23 @@ impl Folder {
         self.dir.join(&self.manifest.parts.get(name).expect("checked in Folder::read").file)
     }
 
+    /// What tells this model and its precision from any other: a sum over its manifest, or, for a published folder, over
+    /// names, lengths and times of its files; and over its config.
+    pub fn identity(&self) -> [u8; 32] {
+        let mut sum = Sha256::new();
+        match std::fs::read(self.dir.join("manifest.json")) {
+            Ok(text) => sum.update(text),
+            Err(_) => {
+                for name in files_below(&self.dir) {
+                    let meta = std::fs::metadata(self.dir.join(&name)).ok();
+                    sum.update(format!("{name} {:?}", meta.and_then(|meta| Some((meta.len(), meta.modified().ok()?)))));
+                }
+            }
+        }
+        sum.update(std::fs::read(self.dir.join("config.json")).unwrap_or_default());
+        sum.finalize().into()
+    }
+
     /// The files that are missing or have the wrong length, each as one line.
     pub fn wrong_sizes(&self) -> Vec<FolderError> {
         let files = self.manifest.files.iter().filter_map(|(name, entry)| {
