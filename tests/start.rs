@@ -111,3 +111,18 @@ fn weights_in_the_processors_form_give_the_same_answers() {
         assert_eq!(replies(&mut model), expected, "{name}");
     }
 }
+
+/// `hearth_onnx adopt`: two halves and a streaming encoder over the weights of a published folder.
+#[test]
+fn graphs_over_published_weights_give_the_published_answers() {
+    let tools = tools();
+    let load = |name: &str| {
+        let dir = root().join("target/fixtures").join(name);
+        let config = ModelConfig { dir, max_tokens: 24, ..ModelConfig::default() };
+        Gemma::load(config, &tools).expect("scripts/setup builds the fixtures")
+    };
+    let (mut published, mut adopted) = (load("lookalike-q4"), load("adopted-q4"));
+    assert!(adopted.folder().manifest.parts.contains_key("audio_stream"));
+    assert_eq!(replies(&mut adopted), replies(&mut published));
+    assert!(adopted.folder().wrong_sums().is_empty());
+}

@@ -1,6 +1,6 @@
 """Rewrites a look-alike's graphs into others that compute the same: nothing keeps its name, sums
 and products change sides, norms are written out in single operators or joined with the sum
-before them. Whoever reads such a folder cannot have gone by names."""
+before them, some matrices get zero points. Whoever reads such a folder cannot have gone by names."""
 
 import random
 from pathlib import Path
@@ -38,6 +38,8 @@ class _Disguise:
             if node.op_type in SWAPPED and self.chance.random() < 0.5:
                 left, right = node.input
                 node.input[:] = [right, left]
+            if node.op_type == "MatMulNBits" and self.chance.random() < 0.3:
+                self.zero_points(node)
             if node.op_type == NORM:
                 self.norm(node)
             else:
@@ -60,6 +62,14 @@ class _Disguise:
         name = self.fresh()
         self.graph.initializer.append(helper.make_tensor(name, kind, dims, values))
         return name
+
+    def zero_points(self, node):
+        """Stores the zero points that hold anyway when there are none."""
+        given = {a.name: a.i for a in node.attribute}
+        rows, bits, blocks = given["N"], given["bits"], -(-given["K"] // given["block_size"])
+        size = rows * -(-blocks * bits // 8)
+        value = 0x88 if bits == 4 else 0x80
+        node.input.append(self.constant(TensorProto.UINT8, [size], [value] * size))
 
     def norm(self, node):
         """A norm stays, is written out, or takes in the sum before it."""
