@@ -16,7 +16,9 @@ fn root() -> PathBuf {
 
 fn tools() -> Vec<ToolSpec> {
     onnx::init(&root().join(".local/lib/libonnxruntime.so")).expect("scripts/setup installs ONNX Runtime");
-    schema::load(&root().join("onnx/starter/tools.json")).expect("the starter's tools load")
+    let tools = schema::load(&root().join("onnx/starter/tools.json")).expect("the starter's tools load");
+    // All of them would not fit the context of a model that spells every word.
+    tools[4..5].to_vec()
 }
 
 /// A fixture that declares the tools in its prompt, so that its prefix is long.
@@ -59,7 +61,7 @@ fn a_prefix_from_disk_is_the_one_that_was_prefilled() {
         };
         let load = |config: &ModelConfig| Gemma::load(config.clone(), &tools).expect("it loads");
         let mut first = load(&config);
-        assert!(!first.start().prefix_restored && first.start().prefix_rows > 200, "{name}: {:?}", first.start());
+        assert!(!first.start().prefix_restored && first.start().prefix_rows > 100, "{name}: {:?}", first.start());
         let mut second = load(&config);
         assert!(second.start().prefix_restored, "{name}");
         assert_eq!(second.start().prefix_rows, first.start().prefix_rows);
@@ -80,8 +82,10 @@ fn a_prefix_from_disk_is_the_one_that_was_prefilled() {
         assert_eq!(replies(&mut anew), replies(&mut first), "{name}");
         assert!(load(&config).start().prefix_restored);
         // Another model does not take it.
-        let text = std::fs::read_to_string(config.dir.join("config.json")).expect("it is there");
-        std::fs::write(config.dir.join("config.json"), text + "\n").expect("it is written");
+        let manifest = config.dir.join("manifest.json");
+        let description = if manifest.exists() { manifest } else { config.dir.join("config.json") };
+        let text = std::fs::read_to_string(&description).expect("it is there");
+        std::fs::write(&description, text + "\n").expect("it is written");
         assert!(!load(&config).start().prefix_restored, "{name}");
     }
 }
