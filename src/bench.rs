@@ -56,15 +56,54 @@ impl fmt::Display for Memory {
     }
 }
 
+/// A start, by stage, and what it left in memory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Started {
+    load_ms: f64,
+    stages: StartTimes,
+    memory_loaded: Memory,
+    decoded_ms_per_token: f64,
+    memory_decoded: Memory,
+}
+
+impl Started {
+    /// Loads all that answers, and decodes some tokens.
+    fn measure(config: &Config) -> Result<(Self, Hearth), Failure> {
+        let started = Instant::now();
+        let mut hearth = Hearth::load(config)?;
+        let load_ms = ms(started.elapsed());
+        let memory_loaded = Memory::now();
+        let started = Instant::now();
+        hearth.model().babble(DECODED)?;
+        let decoded_ms_per_token = ms(started.elapsed()) / DECODED as f64;
+        let (stages, memory_decoded) = (hearth.model().start().clone(), Memory::now());
+        Ok((Self { load_ms, stages, memory_loaded, decoded_ms_per_token, memory_decoded }, hearth))
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = &self.stages;
+        writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
+        writeln!(
+            f,
+            "  of which {:>9.1} ms graphs (hearing {:.1}, embedding {:.1}, decoder {:.1}; beside them words {:.1})",
+            s.parts_ms, s.hearing_ms, s.embedding_ms, s.decoder_ms, s.words_ms
+        )?;
+        let from = if s.prefix_restored { "from disk" } else { "prefilled" };
+        writeln!(f, "           {:>9.1} ms prefix of {} rows, {from}", s.prefix_ms, s.prefix_rows)?;
+        writeln!(f, "memory     {} loaded", self.memory_loaded)?;
+        let each_ms = self.decoded_ms_per_token;
+        write!(f, "           {} after {DECODED} tokens of {each_ms:.2} ms", self.memory_decoded)
+    }
+}
+
 /// What was measured. Times are medians in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Report {
     threads: usize,
     speech_ms: f64,
-    load_ms: f64,
-    start: StartTimes,
-    memory_loaded: Memory,
-    memory_decoded: Memory,
+    start: Started,
     features_ms: f64,
     features_times_real_time: f64,
     encode_ms: f64,
@@ -79,17 +118,7 @@ struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} threads, {:.0} ms of speech, median of {ROUNDS} runs", self.threads, self.speech_ms)?;
-        writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
-        let s = &self.start;
-        writeln!(
-            f,
-            "  of which {:>9.1} ms graphs (hearing {:.1}, embedding {:.1}, decoder {:.1}; beside them words {:.1})",
-            s.parts_ms, s.hearing_ms, s.embedding_ms, s.decoder_ms, s.words_ms
-        )?;
-        let from = if s.prefix_restored { "from disk" } else { "prefilled" };
-        writeln!(f, "           {:>9.1} ms prefix of {} rows, {from}", s.prefix_ms, s.prefix_rows)?;
-        writeln!(f, "memory     {} loaded", self.memory_loaded)?;
-        writeln!(f, "           {} after {DECODED} tokens", self.memory_decoded)?;
+        writeln!(f, "{}", self.start)?;
         writeln!(f, "features   {:>9.2} ms   {:.0} x real time", self.features_ms, self.features_times_real_time)?;
         writeln!(f, "encode     {:>9.2} ms", self.encode_ms)?;
         writeln!(f, "prefill    {:>9.2} ms", self.prefill_ms)?;
@@ -108,12 +137,7 @@ impl fmt::Display for Report {
 /// # Errors
 /// When a part is missing or fails.
 pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
-    let started = Instant::now();
-    let mut hearth = Hearth::load(config)?;
-    let load_ms = ms(started.elapsed());
-    let memory_loaded = Memory::now();
-    hearth.model().babble(DECODED)?;
-    let memory_decoded = Memory::now();
+    let (start, mut hearth) = Started::measure(config)?;
     let samples = spoken(config)?;
     let speech_ms = samples.len() as f64 * 1000.0 / f64::from(MODEL_RATE_HZ);
     terminal::notice("measuring");
@@ -128,10 +152,7 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let report = Report {
         threads: config.model.threads,
         speech_ms,
-        load_ms,
-        start: hearth.model().start().clone(),
-        memory_loaded,
-        memory_decoded,
+        start,
         features_ms,
         features_times_real_time: speech_ms / features_ms,
         encode_ms,
@@ -143,6 +164,15 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
         speech_synthesis_times_real_time: time_synthesis(config)?,
     };
     if json { terminal::json(&report) } else { terminal::line(&report) }
+}
+
+/// Measures a start alone, and prints it.
+///
+/// # Errors
+/// When a part is missing or fails.
+pub fn run_start(config: &Config, json: bool) -> Result<(), Failure> {
+    let (start, _) = Started::measure(config)?;
+    if json { terminal::json(&start) } else { terminal::line(&start) }
 }
 
 /// A command in the configured voice, so that the model has something to answer.

@@ -75,6 +75,9 @@ enum Verb {
     },
     /// Measure the parts of the pipeline on this machine
     Bench {
+        /// Only the start, by stage, and memory
+        #[arg(long)]
+        start: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -308,7 +311,8 @@ impl Args {
             }
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
-            Verb::Bench { json } => bench::run(&config?.checked()?, json),
+            Verb::Bench { start: true, json } => bench::run_start(&config?.checked()?, json),
+            Verb::Bench { start: false, json } => bench::run(&config?.checked()?, json),
             Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
             // Devices are tried before there is a configuration; wake words are part of one.
             Verb::Devices { json, meter, wake, record, input, output } => {
