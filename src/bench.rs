@@ -14,22 +14,101 @@ use crate::failure::Failure;
 use crate::listen::listener::{ListenCommand, Listener};
 use crate::listen::wake::WakeWords;
 use crate::model::features::{FeatureConfig, LogMel};
+use crate::model::parts::StartTimes;
 use crate::model::{ModelError, Respond, Start};
 use crate::onnx::OnnxError;
 use crate::timeline::ms;
 use crate::{speech, terminal};
 
+/// Tokens that are decoded before memory is looked at.
+const DECODED: usize = 64;
 /// Repetitions; the median counts.
 const ROUNDS: usize = 9;
 /// Samples of a piece of sound from a device: 10 ms.
 const BLOCK: usize = 160;
+
+/// Memory of this process as the kernel counts it, in MB of 10^6 bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+struct Memory {
+    /// The most that was ever resident (VmHWM).
+    peak_mb: f64,
+    /// Of its own: cannot be given back (RssAnon).
+    anonymous_mb: f64,
+    /// Of files that are mapped: the kernel may drop it and read it again (RssFile).
+    file_mb: f64,
+}
+
+impl Memory {
+    /// What `/proc` says now; zeros where it says nothing.
+    fn now() -> Self {
+        Self::parse(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    fn parse(status: &str) -> Self {
+        let mb = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+            kib.unwrap_or(0.0) * 1024.0 / 1e6
+        };
+        Self { peak_mb: mb("VmHWM"), anonymous_mb: mb("RssAnon"), file_mb: mb("RssFile") }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peak_mb, anonymous_mb, file_mb } = self;
+        write!(f, "{peak_mb:>9.0} MB at most, {anonymous_mb:.0} MB own and {file_mb:.0} MB of files")
+    }
+}
+
+/// A start, by stage, and what it left in memory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Started {
+    load_ms: f64,
+    stages: StartTimes,
+    memory_loaded: Memory,
+    decoded_ms_per_token: f64,
+    memory_decoded: Memory,
+}
+
+impl Started {
+    /// Loads all that answers, and decodes some tokens.
+    fn measure(config: &Config) -> Result<(Self, Hearth), Failure> {
+        let started = Instant::now();
+        let mut hearth = Hearth::load(config)?;
+        let load_ms = ms(started.elapsed());
+        let memory_loaded = Memory::now();
+        let started = Instant::now();
+        hearth.model().babble(DECODED)?;
+        let decoded_ms_per_token = ms(started.elapsed()) / DECODED as f64;
+        let (stages, memory_decoded) = (hearth.model().start().clone(), Memory::now());
+        Ok((Self { load_ms, stages, memory_loaded, decoded_ms_per_token, memory_decoded }, hearth))
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = &self.stages;
+        writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
+        writeln!(
+            f,
+            "  of which {:>9.1} ms graphs (hearing {:.1}, embedding {:.1}, decoder {:.1}; beside them words {:.1})",
+            s.parts_ms, s.hearing_ms, s.embedding_ms, s.decoder_ms, s.words_ms
+        )?;
+        let from = if s.prefix_restored { "from disk" } else { "prefilled" };
+        writeln!(f, "           {:>9.1} ms prefix of {} rows, {from}", s.prefix_ms, s.prefix_rows)?;
+        writeln!(f, "memory     {} loaded", self.memory_loaded)?;
+        let each_ms = self.decoded_ms_per_token;
+        write!(f, "           {} after {DECODED} tokens of {each_ms:.2} ms", self.memory_decoded)
+    }
+}
 
 /// What was measured. Times are medians in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Report {
     threads: usize,
     speech_ms: f64,
-    load_ms: f64,
+    start: Started,
     features_ms: f64,
     features_times_real_time: f64,
     encode_ms: f64,
@@ -56,7 +135,7 @@ struct Listening {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} threads, {:.0} ms of speech, median of {ROUNDS} runs", self.threads, self.speech_ms)?;
-        writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
+        writeln!(f, "{}", self.start)?;
         writeln!(f, "features   {:>9.2} ms   {:.0} x real time", self.features_ms, self.features_times_real_time)?;
         writeln!(f, "encode     {:>9.2} ms", self.encode_ms)?;
         writeln!(f, "prefill    {:>9.2} ms", self.prefill_ms)?;
@@ -81,9 +160,7 @@ impl fmt::Display for Report {
 /// # Errors
 /// When a part is missing or fails.
 pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
-    let started = Instant::now();
-    let mut hearth = Hearth::load(config)?;
-    let load_ms = ms(started.elapsed());
+    let (start, mut hearth) = Started::measure(config)?;
     let samples = spoken(config)?;
     let speech_ms = samples.len() as f64 * 1000.0 / f64::from(MODEL_RATE_HZ);
     terminal::notice("measuring");
@@ -98,7 +175,7 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
     let report = Report {
         threads: config.model.threads,
         speech_ms,
-        load_ms,
+        start,
         features_ms,
         features_times_real_time: speech_ms / features_ms,
         encode_ms,
@@ -111,6 +188,15 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
         listening: time_listening(config, &samples)?,
     };
     if json { terminal::json(&report) } else { terminal::line(&report) }
+}
+
+/// Measures a start alone, and prints it.
+///
+/// # Errors
+/// When a part is missing or fails.
+pub fn run_start(config: &Config, json: bool) -> Result<(), Failure> {
+    let (start, _) = Started::measure(config)?;
+    if json { terminal::json(&start) } else { terminal::line(&start) }
 }
 
 /// A command in the configured voice, so that the model has something to answer.
@@ -199,4 +285,19 @@ fn room(n: usize) -> Vec<f32> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn memory_is_read_off_the_kernels_table() {
+        let status = "Name:\thearth\nVmPeak:\t  9 kB\nVmHWM:\t 2000000 kB\nRssAnon:\t   1000 kB\nRssFile:\t 500 kB\n";
+        let expected = Memory { peak_mb: 2048.0, anonymous_mb: 1.024, file_mb: 0.512 };
+        assert_eq!(Memory::parse(status), expected);
+        assert_eq!(Memory::parse(""), Memory::default());
+        let now = Memory::now();
+        assert!(now.peak_mb > 0.0 && now.anonymous_mb > 0.0 && now.anonymous_mb <= now.peak_mb, "{now:?}");
+    }
 }

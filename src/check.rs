@@ -192,9 +192,9 @@ fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
 /// Opens every part by itself, so that one that is broken does not hide another.
 fn model_parts(findings: &mut Findings, config: &Config, folder: Folder, told: Declared) {
     terminal::notice("loading the model");
-    let parts = Parts::open(&folder, config.model.threads);
+    let parts = Parts::open(&folder, config.model.threads, &told.tools);
     let faults = [
-        parts.tokenizer.as_ref().err(),
+        parts.words.as_ref().err(),
         parts.hearing.as_ref().err(),
         parts.embedder.as_ref().err(),
         parts.decoder.as_ref().err(),

@@ -19,7 +19,7 @@ use crate::home::simulated::Simulated;
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
-use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal, timers};
+use crate::{bench, check, daemon, devices, eval, fetch, history, household, inspect, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -78,6 +78,9 @@ enum Verb {
     },
     /// Measure the parts of the pipeline on this machine
     Bench {
+        /// Only the start, by stage, and memory
+        #[arg(long)]
+        start: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -278,6 +281,17 @@ enum ModelVerb {
         /// Model folder
         dir: PathBuf,
     },
+    /// Fetch a published model, whole and verified; a run that was interrupted is gone on with
+    Fetch {
+        /// gemma-4-e4b or gemma-4-e2b
+        name: String,
+        /// Another source than the hub: the address of a server with the same paths, or a folder
+        #[arg(long, value_name = "URL|DIR")]
+        from: Option<String>,
+        /// The folder that is to hold the model [default: $XDG_DATA_HOME/hearth/models/NAME]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
 }
 
 impl Args {
@@ -309,7 +323,8 @@ impl Args {
             }
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
-            Verb::Bench { json } => bench::run(&config?.checked()?, json),
+            Verb::Bench { start: true, json } => bench::run_start(&config?.checked()?, json),
+            Verb::Bench { start: false, json } => bench::run(&config?.checked()?, json),
             Verb::Eval { dir, processed, json } => {
                 let mut config = config?.checked()?;
                 if processed {
@@ -360,6 +375,7 @@ impl Args {
                 household::call(&config?.checked()?, &tool, &arguments)
             }
             Verb::Model { verb: ModelVerb::Inspect { dir } } => inspect::run(&config?.checked()?, &dir),
+            Verb::Model { verb: ModelVerb::Fetch { name, from, to } } => fetch::run(&name, from, to),
         }
     }
 }

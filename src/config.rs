@@ -271,6 +271,7 @@ impl Config {
         for path in paths.into_iter().chain(optional) {
             *path = dir.join(&*path);
         }
+        config.model.cache = Some(config.state.path().join("model"));
         config.path = path;
         Ok(config)
     }

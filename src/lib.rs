@@ -29,7 +29,7 @@
 //! | [`duck`] | other players, quiet meanwhile |
 //! | [`service`] | what systemd is told |
 //! | [`timeline`] | where the time of a turn went |
-//! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`failure`], [`terminal`], [`telemetry`] | the rim |
+//! | [`config`], [`cli`], [`check`], [`devices`], [`timers`], [`inspect`], [`eval`], [`household`], [`mod@bench`], [`fetch`], [`failure`], [`terminal`], [`telemetry`] | the rim |
 
 pub mod ask;
 pub mod assistant;
@@ -46,6 +46,7 @@ pub mod dialogue;
 pub mod duck;
 pub mod eval;
 pub mod failure;
+pub mod fetch;
 pub mod followup;
 pub mod history;
 pub mod home;

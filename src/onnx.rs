@@ -2,6 +2,7 @@
 //! graphs and binds buffers. Knows nothing of what the graphs mean. Runs on whichever thread owns the [`Graph`].
 
 mod library;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -446,6 +447,31 @@ pub struct Graph {
 /// [`OnnxError::Graph`] when the file is missing or no graph.
 pub fn open_session(path: &Path, threads: usize) -> Result<Session, OnnxError> {
     open(path, Options { threads, spin: false })
+}
+
+/// Version and build of ONNX Runtime, which must be open.
+pub fn build() -> &'static str {
+    ort::info()
+}
+
+/// Opens a graph and writes it to `to`, with its weights beside it in the form that this processor's kernels want.
+///
+/// # Errors
+/// [`OnnxError::Graph`] when it cannot be opened or written.
+pub fn write_prepacked(path: &Path, to: &Path, options: Options) -> Result<(), OnnxError> {
+    let fail = |reason: String| OnnxError::Graph { path: path.to_path_buf(), reason };
+    let data = to.file_name().map(|name| format!("{}_data", name.to_string_lossy())).unwrap_or_default();
+    let builder = Session::builder().map_err(|e| fail(e.to_string()))?;
+    let built = || -> ort::session::builder::BuilderResult {
+        builder
+            .with_intra_threads(options.threads.max(1))?
+            .with_optimized_model_path(to)?
+            .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?
+            .with_config_entry("session.optimized_model_external_initializers_file_name", data)?
+            .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    };
+    let mut builder = built().map_err(|e| fail(e.to_string()))?;
+    builder.commit_from_file(path).map(|_| ()).map_err(|e| fail(e.to_string()))
 }
 
 fn open(path: &Path, options: Options) -> Result<Session, OnnxError> {

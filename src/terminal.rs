@@ -45,3 +45,13 @@ pub fn progress(what: &str, done: usize, all: usize) {
         let _ = write!(err, "\r{done} of {all} {what}{}", if done == all { "\n" } else { "" });
     }
 }
+
+/// Shows a person a state on one line that the next one takes; an empty one clears it.
+pub fn status(text: &str) {
+    let mut err = io::stderr();
+    if err.is_terminal() {
+        // As above. The code clears to the end of the line.
+        let _ = write!(err, "\r{text}\x1b[K");
+        let _ = err.flush();
+    }
+}

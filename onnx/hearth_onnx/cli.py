@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import resource
 import time
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, KeyError, OSError) as error:
         print(f"hearth_onnx: {error}")
         return 1
-    print(f"done in {time.monotonic() - started:.1f} s")
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"done in {time.monotonic() - started:.1f} s, {peak_mb:.0f} MB of memory at most")
     return 0
 
 
@@ -33,6 +35,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     _build_command(commands)
     _lookalike_command(commands)
+
+    adopt = commands.add_parser("adopt", help="write our graphs into a published folder, over its weights")
+    adopt.add_argument("folder", type=Path)
+    adopt.add_argument("--max-context", type=int, default=4096, help="rows of KV and cos/sin")
+    adopt.add_argument(
+        "--level", choices=("4", "0", "keep"), default="4", help="of MatMulNBits; keep: as published"
+    )
+    adopt.add_argument("--no-check", action="store_true", help="do not run both and compare")
+    adopt.set_defaults(run=_adopt)
+
+    checkpoint = commands.add_parser("checkpoint", help="random weights as a sharded checkpoint, full size")
+    checkpoint.add_argument("--config", required=True, help="preset, config.json or folder")
+    checkpoint.add_argument("--seed", type=int, default=1)
+    checkpoint.add_argument("--shard-gb", type=float, default=5.0)
+    checkpoint.add_argument("--out", type=Path, required=True)
+    checkpoint.set_defaults(run=_checkpoint)
 
     fixtures = commands.add_parser("fixtures", help="every folder that the Rust tests read")
     fixtures.add_argument("--out", type=Path, required=True)
@@ -126,6 +144,20 @@ def _build(options: argparse.Namespace) -> None:
 
 def _lookalike(options: argparse.Namespace) -> None:
     build_lookalike(_recipe(options, layout="merged"), VARIANTS[options.variant], options.out)
+
+
+def _checkpoint(options: argparse.Namespace) -> None:
+    from .checkpoint import write_checkpoint
+
+    shard_bytes = int(options.shard_gb * 1e9)
+    print("\n".join(write_checkpoint(configs.load(options.config), options.out, options.seed, shard_bytes)))
+
+
+def _adopt(options: argparse.Namespace) -> None:
+    from .adopt import adopt
+
+    level = None if options.level == "keep" else int(options.level)
+    print("\n".join(adopt(options.folder, options.max_context, level, not options.no_check)))
 
 
 def _fixtures(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import config as configs
+from .adopt import adopt
 from .folder import Recipe, build
 from .lookalike import VARIANTS, build_lookalike
 from .precision import parse_parts
@@ -55,4 +56,8 @@ def write_fixtures(out: Path) -> list[str]:
         precision = {"": "fp32", "_quantized": "q8b32a4"}.get(variant.suffix, "q4b32a0")
         build_lookalike(recipe(name, precision, "merged"), variant, out / name)
         names.append(name)
-    return names
+    # A published folder with our graphs over its weights.
+    name = "adopted-q4"
+    build_lookalike(recipe(name, "q4b32a0", "merged"), VARIANTS["q4"], out / name)
+    adopt(out / name, MAX_CONTEXT, None, check=False)
+    return [*names, name]

@@ -101,37 +101,110 @@ def write_side_files(folder: Path, config: Config, copies: dict[str, Path]) -> N
 def fresh(folder: Path) -> Path:
     """Removes what an earlier build left in ``folder`` (its graphs and manifest only); raises
     ``ValueError`` if ``folder/onnx`` holds anything else."""
+    for path in _old(folder):
+        path.unlink()
+    (folder / "manifest.json").unlink(missing_ok=True)
+    return folder
+
+
+def _old(folder: Path) -> list[Path]:
+    """The graphs of an earlier build; makes ``folder/onnx`` if need be."""
     graphs = folder / "onnx"
     graphs.mkdir(parents=True, exist_ok=True)
     old = list(graphs.iterdir())
     for path in old:
         if path.is_dir() or not path.suffix.startswith(".onnx"):
             raise ValueError(f"{path} is no part of a model: choose another folder")
-    for path in old:
-        path.unlink()
-    (folder / "manifest.json").unlink(missing_ok=True)
-    return folder
+    return old
 
 
 def build(recipe: Recipe, folder: Path) -> None:
-    """Writes the whole folder, the manifest last."""
+    """Writes the whole folder, the manifest last. What is finished lies in ``folder/.building``
+    until all is; a build of the same recipe that was stopped goes on there."""
+    _old(folder)  # better refused now than after hours
+    work = folder / ".building"
+    state = _resumed(work, _fingerprint(recipe))
+    parts = write_graphs(recipe, work, state)
     fresh(folder)
-    parts = write_graphs(recipe, folder)
+    for path in (work / "onnx").iterdir():
+        path.rename(folder / "onnx" / path.name)
+    shutil.rmtree(work)
     write_side_files(folder, recipe.config, recipe.copies)
     write_json(folder / "manifest.json", manifest(recipe, folder, parts))
 
 
-def write_graphs(recipe: Recipe, folder: Path) -> dict:
-    """Writes ``onnx/``; the manifest's ``parts``. The two audio graphs share their weights in
-    ``audio.onnx_data``."""
+def _fingerprint(recipe: Recipe) -> str:
+    """What decides the graphs, and when the weights were written."""
+    facts = [recipe.config.raw, {k: str(v) for k, v in recipe.precision.items()}, recipe.layout]
+    facts += [recipe.max_context, recipe.weights.description, recipe.weights.stamp()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _resumed(work: Path, fingerprint: str) -> "_State":
+    """The state of a build of this recipe; of any other, nothing is kept."""
+    state = _State(work / "state.json", {"fingerprint": fingerprint, "groups": {}})
+    if state.path.exists():
+        before = json.loads(state.path.read_text())
+        if before.get("fingerprint") == fingerprint:
+            state.value = before
+            return state
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "onnx").mkdir(parents=True)
+    state.save()
+    return state
+
+
+@dataclass
+class _State:
+    """Which files are finished: names and bytes by group."""
+
+    path: Path
+    value: dict
+
+    def save(self) -> None:
+        new = self.path.with_suffix(".new")
+        write_json(new, self.value)
+        new.replace(self.path)
+
+    def has(self, group: str) -> bool:
+        onnx = self.path.parent / "onnx"
+        files = self.value["groups"].get(group)
+        right = lambda name, size: (onnx / name).exists() and (onnx / name).stat().st_size == size  # noqa: E731
+        return files is not None and all(right(name, size) for name, size in files.items())
+
+    def finish(self, group: str, before: set[str]) -> None:
+        onnx = self.path.parent / "onnx"
+        new = {path.name: path.stat().st_size for path in onnx.iterdir() if path.name not in before}
+        self.value["groups"][group] = new
+        self.save()
+
+
+def write_graphs(recipe: Recipe, folder: Path, state: _State | None = None) -> dict:
+    """Writes ``onnx/``, but for what ``state`` knows as finished; the manifest's ``parts``. The two
+    audio graphs share their weights in ``audio.onnx_data``."""
     parts, graphs = {}, recipe.graphs()
-    with DataFiles(folder / "onnx/audio.onnx_data") as audio:
-        for part, (graph, precision) in graphs.items():
-            file = f"onnx/{part}.onnx"
-            shared = "audio_stream" in graphs and part.startswith("audio_")
-            graph.save(folder / file, audio if shared else None)
-            parts[part] = {"file": file, "precision": str(precision)}
-    return parts
+    shared = [part for part in graphs if part.startswith("audio_")] if "audio_stream" in graphs else []
+    groups = {part: [part] for part in graphs if part not in shared}
+    if shared:
+        groups["audio"] = shared
+    for group, members in groups.items():
+        done = state is not None and state.has(group)
+        listed = {} if state is None else state.value["groups"]
+        before = {name for files in listed.values() for name in files} if listed else set()
+        if done:
+            print(f"{group}: finished before")
+        elif shared is members:
+            with DataFiles(folder / "onnx/audio.onnx_data") as audio:
+                for part in members:
+                    graphs[part][0].save(folder / f"onnx/{part}.onnx", audio)
+        else:
+            graphs[group][0].save(folder / f"onnx/{group}.onnx", None)
+        if state is not None and not done:
+            state.finish(group, before)
+        for part in members:
+            parts[part] = {"file": f"onnx/{part}.onnx", "precision": str(graphs[part][1])}
+            graphs[part][0].forget()
+    return {part: parts[part] for part in graphs}
 
 
 def manifest(recipe: Recipe, folder: Path, parts: dict) -> dict:

@@ -130,16 +130,16 @@ class Graph:
         """Codes and scales of a matrix, a slice of rows at a time; the last one is kept,
         because both halves of a pair are asked for one after the other."""
         if self._last[0] != name:
+            self._last = ("", ())  # before the next pair needs memory
+            blocks = blocks_of(shape[1], precision.block)
+            codes = np.empty((shape[0], blocks, precision.block * precision.bits // 8), np.uint8)
+            scales = np.empty((shape[0], blocks), np.float32)
             step = max(1, VALUES_AT_ONCE // shape[1])
-            parts = [
-                quantize_rows(
-                    self.weights.rows(name, shape, start, min(start + step, shape[0])),
-                    precision.bits,
-                    precision.block,
-                )
-                for start in range(0, shape[0], step)
-            ]
-            self._last = (name, tuple(np.concatenate(part) for part in zip(*parts)))
+            for start in range(0, shape[0], step):
+                stop = min(start + step, shape[0])
+                rows = self.weights.rows(name, shape, start, stop)
+                codes[start:stop], scales[start:stop] = quantize_rows(rows, precision.bits, precision.block)
+            self._last = (name, (codes, scales))
         return self._last[1]
 
     # -- composite operators --------------------------------------------------------------
@@ -228,6 +228,10 @@ class Graph:
         """Reshape with ONNX's 0 (keep) and -1 (infer)."""
         return self.op("Reshape", x, self.ints(*dims))
 
+    def forget(self) -> None:
+        """Lets go of the matrix that was rounded last."""
+        self._last = ("", ())
+
     # -- saving ---------------------------------------------------------------------------
 
     def save(self, path: Path, data: "DataFiles | None" = None) -> None:
@@ -289,7 +293,8 @@ class DataFiles:
         stream = self._stream
         stream.write(b"\0" * (-stream.tell() % _alignment_bytes(tensor.nbytes)))
         offset = stream.tell()
-        stream.write(tensor.tobytes())
+        # Not tobytes, which would copy a table of gigabytes.
+        stream.write(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data)
         return ir.ExternalTensor(
             Path(stream.name).name,
             offset,

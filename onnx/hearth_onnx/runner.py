@@ -12,12 +12,13 @@ KV_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 class Folder:
     """The sessions of one folder and the concat-style loop over them."""
 
-    def __init__(self, path: str | Path, threads: int = 1):
+    def __init__(self, path: str | Path, threads: int = 1, files: dict[str, Path] | None = None):
+        """``files``: only these parts; else all graphs of the folder."""
         self.path = Path(path)
         self.threads = threads
         self.config = json.loads((self.path / "config.json").read_text())
         self.sessions: dict[str, ort.InferenceSession] = {}
-        for file in sorted((self.path / "onnx").glob("*.onnx")):
+        for file in sorted((self.path / "onnx").glob("*.onnx") if files is None else files.values()):
             part = next(
                 part
                 for part in ("audio_encoder", "audio_stream", "embed_tokens")
@@ -26,8 +27,9 @@ class Folder:
             )
             self.sessions[part] = self._open(file)
         self.merged = "decoder_model_merged" in self.sessions
-        self.first = self.sessions["decoder_model_merged" if self.merged else "decoder_lower"]
-        self.past = [i for i in self.first.get_inputs() if i.name.startswith("past_key_values.")]
+        self.first = self.sessions.get("decoder_model_merged" if self.merged else "decoder_lower")
+        inputs = self.first.get_inputs() if self.first else []
+        self.past = [i for i in inputs if i.name.startswith("past_key_values.")]
 
     def _open(self, file: Path) -> ort.InferenceSession:
         options = ort.SessionOptions()

@@ -8,20 +8,29 @@
 * audio streamed in blocks of any lengths gives the rows of the whole, also with a last row of
   1, 2 or 3 frames, and when an unfinished tail was tried from a state that is used again;
 * the per-layer rows at placeholders are those of the pad token;
+* a build that was stopped goes on and gives the same folder;
 * a checkpoint folder (two shards, three dtypes) gives the graphs that its source gave;
-* every look-alike gives what the plain merged graph of its precision gives.
+* every look-alike gives what the plain merged graph of its precision gives;
+* our graphs over the weights of a look-alike, found by structure, give what it gives, also when
+  nothing in it has its name and its norms are written in other operators; one that computes
+  something else is refused, and nothing is written.
 """
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from . import signals
-from .fixtures import MAX_CONTEXT, SEED, recipe, write_fixtures
-from .folder import fresh, write_graphs
+from .adopt import adopt
+from .disguise import disguise
+from .fixtures import MAX_CONTEXT, SEED, recipe, recipes, write_fixtures
+from .folder import build, fresh, write_graphs
+from .published import Mismatch
 from .runner import Folder
 from .weights import HfCheckpoint, RandomWeights
 
@@ -48,6 +57,9 @@ def run() -> None:
             print(f"{'ok  ' if passed else 'FAIL'} {label}: {error:.1e}")
             if not passed:
                 failures.append(label)
+        failures += _adoption(Path(folder), [name for name in names if name.startswith("lookalike-")])
+        if not _goes_on(Path(folder)):
+            failures.append("a build that was stopped gives another folder")
         if not _checkpoint_gives_same_graphs(Path(folder)):
             failures.append("a checkpoint folder gives other graphs than its source")
     if failures:
@@ -238,6 +250,129 @@ def _lookalike_checks(folders: dict[str, Folder], prompt):
         mel = _features(100)
         mask = np.arange(100) < 93
         yield f"{name}: audio", folder.encode(mel, mask), twin.encode(mel, mask), STRICT
+
+
+class _Stopped(BaseException):
+    """Somebody pulled the plug."""
+
+
+def _goes_on(folder: Path) -> bool:
+    """Stops a build at each of its tensors of a kind, goes on, and compares."""
+    expected = {path.name: path.read_bytes() for path in (folder / "tiny-split-q4").rglob("*") if path.is_file()}
+    out, same, stopped = folder / "stopped" / "tiny-split-q4", True, 0
+    for at in ("embed_tokens_per_layer", "layers.3.mlp.up_proj", "model.language_model.norm", "layers.2.lconv1d.linear_end"):
+        made = next(each for each in recipes() if each.name == "tiny-split-q4")
+        made.weights = _Unplugged(SEED, at)
+        try:
+            build(made, out)
+        except _Stopped:
+            stopped += 1
+    build(next(each for each in recipes() if each.name == "tiny-split-q4"), out)
+    found = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    same = found == expected and stopped >= 3
+    print(f"{'ok  ' if same else 'FAIL'} a build that was stopped {stopped} times")
+    return same
+
+
+class _Unplugged(RandomWeights):
+    """Random weights that end at one of them."""
+
+    def __init__(self, seed: int, at: str):
+        super().__init__(seed)
+        self.at = at
+
+    def _values(self, name, shape, start, stop):
+        if self.at in name and len(shape) > 0 and stop > start + 1:
+            raise _Stopped
+        return super()._values(name, shape, start, stop)
+
+
+def _adoption(folder: Path, names: list[str]) -> list[str]:
+    """Adopts each look-alike, plain and disguised, and spoiled ones; what did not go as it should."""
+    failures = []
+    for name in names:
+        for hidden in (False, True):
+            copy = folder / f"{name}-adopted-{hidden}"
+            shutil.copytree(folder / name, copy)
+            if hidden:
+                disguise(copy)
+            label = f"adopted {name}{', disguised' if hidden else ''}"
+            try:
+                errors = [line.split()[-1] for line in adopt(copy, MAX_CONTEXT, None)[2:]]
+                print(f"ok   {label}: {' '.join(errors)}")
+            except ValueError as error:
+                print(f"FAIL {label}: {error}")
+                failures.append(label)
+    for label, part, spoil in SPOILED:
+        copy = folder / "spoiled"
+        shutil.copytree(folder / "lookalike-q4", copy)
+        path = copy / f"onnx/{part}_q4.onnx"
+        model = onnx.load(path, load_external_data=False)
+        spoil(model.graph)
+        onnx.save(model, path)
+        before = sorted(path.name for path in copy.rglob("*"))
+        try:
+            adopt(copy, MAX_CONTEXT, None)
+            print(f"FAIL {label}: was adopted")
+            failures.append(f"{label} was adopted")
+        except Mismatch as error:
+            print(f"ok   {label}: {error}")
+        if sorted(path.name for path in copy.rglob("*")) != before:
+            failures.append(f"{label}: something was left behind")
+        shutil.rmtree(copy)
+    return failures
+
+
+def _nth(graph, kind: str, index: int = 0):
+    return [node for node in graph.node if node.op_type == kind][index]
+
+
+def _set(kind: str, index: int, name: str, value):
+    """Sets an attribute of the n-th node of a kind."""
+
+    def spoil(graph):
+        node = _nth(graph, kind, index)
+        kept = [attribute for attribute in node.attribute if attribute.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+
+    return spoil
+
+
+def _become(kind: str, index: int, other: str):
+    """Makes the n-th node of a kind one of another kind."""
+
+    def spoil(graph):
+        node = _nth(graph, kind, index)
+        node.op_type, node.domain = other, ""
+        del node.attribute[:]
+
+    return spoil
+
+
+def _same_input(kind: str, index: int):
+    """Gives the n-th node of a kind what the one before it has, so that the walk finds nothing wrong
+    with the operator, only with what it reads."""
+
+    def spoil(graph):
+        _nth(graph, kind, index).input[1] = _nth(graph, kind, index - 1).input[1]
+
+    return spoil
+
+
+SPOILED = (
+    ("another activation", "decoder_model_merged", _become("Gelu", 3, "Relu")),
+    ("a window of another width", "decoder_model_merged", _set("GroupQueryAttention", 0, "local_window_size", 9)),
+    ("another epsilon", "decoder_model_merged", _set("SimplifiedLayerNormalization", 20, "epsilon", 1e-3)),
+    ("a per-layer row of another layer", "decoder_model_merged", _same_input("Gather", 4)),
+    ("no soft cap", "decoder_model_merged", _become("Tanh", 0, "Identity")),
+    ("another activation in the encoder", "audio_encoder", _become("Relu", 1, "Sigmoid")),
+    ("no softmax", "audio_encoder", _become("Softmax", 1, "Identity")),
+    ("a convolution that looks ahead", "audio_encoder", _set("Conv", 3, "pads", [2, 2])),
+    ("another table", "embed_tokens", _set("GatherBlockQuantized", 1, "bits", 8)),
+)
+"""Published graphs that are not Gemma 4 in one place. All but the convolution are seen in the
+graph; that one in what comes out."""
 
 
 class _Recorder(RandomWeights):

@@ -56,6 +56,22 @@ def _embed_scale(weights: WeightSource, name: str, width: int) -> np.float32:
     return scale[0]
 
 
+def rotary(rope: dict, dim: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """cos and sin of positions ``0..rows``, [rows, dim/2]. Proportional: the frequencies are
+    those of the whole head, but only the first part of them turns."""
+    turning = dim // 2
+    if rope["rope_type"] == "proportional":
+        turning = int(rope.get("partial_rotary_factor", 1.0) * dim // 2)
+    elif rope["rope_type"] != "default":
+        raise ValueError(f"rope_type {rope['rope_type']!r} is not supported")
+    # In f32, as the reference computes the frequencies and the angles.
+    exponent = np.arange(0, 2 * turning, 2, dtype=np.float32) / np.float32(dim)
+    frequency = np.zeros(dim // 2, np.float32)
+    frequency[:turning] = np.float32(1) / np.power(np.float32(rope["rope_theta"]), exponent)
+    angle = np.arange(rows, dtype=np.float32)[:, None] * frequency
+    return np.cos(angle), np.sin(angle)
+
+
 class Decoder:
     """Builds one decoder graph; a new instance for each graph."""
 
@@ -284,21 +300,10 @@ class Decoder:
         return x if self.kv_type == F32 else self.g.op("Cast", x, to=self.kv_type)
 
     def _rotary(self, kind: str, dim: int):
-        """cos and sin of positions ``0..max_context``, [max_context, dim/2]. Proportional: the
-        frequencies are those of the whole head, but only the first part of them turns."""
-        rope = self.text.rope[kind]
-        turning = dim // 2
-        if rope["rope_type"] == "proportional":
-            turning = int(rope.get("partial_rotary_factor", 1.0) * dim // 2)
-        elif rope["rope_type"] != "default":
-            raise ValueError(f"rope_type {rope['rope_type']!r} is not supported")
-        # In f32, as the reference computes the frequencies and the angles.
-        exponent = np.arange(0, 2 * turning, 2, dtype=np.float32) / np.float32(dim)
-        frequency = np.zeros(dim // 2, np.float32)
-        frequency[:turning] = np.float32(1) / np.power(np.float32(rope["rope_theta"]), exponent)
-        angle = np.arange(self.max_context, dtype=np.float32)[:, None] * frequency
+        """cos and sin of positions ``0..max_context``."""
+        cos, sin = rotary(self.text.rope[kind], dim, self.max_context)
         dtype = self.kv_type.numpy()
-        return self.g.constant(np.cos(angle), dtype), self.g.constant(np.sin(angle), dtype)
+        return self.g.constant(cos, dtype), self.g.constant(sin, dtype)
 
     # -- head -----------------------------------------------------------------------------
 

@@ -18,6 +18,9 @@ class WeightSource(Protocol):
 
     description: str
 
+    def stamp(self) -> list:
+        """What changes when the numbers do, cheaply: names, sizes and times of files."""
+
     def has(self, name: str) -> bool:
         """Is there such a tensor?"""
 
@@ -61,6 +64,10 @@ class HfCheckpoint:
                 start = 8 + length + entry["data_offsets"][0]
                 self._entries[name] = (data, entry["dtype"], tuple(entry["shape"]), start)
 
+    def stamp(self):
+        stats = [(path.name, path.stat()) for path in sorted(self.folder.glob("*.safetensors"))]
+        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
     def has(self, name):
         return name in self._entries
 
@@ -102,6 +109,9 @@ class RandomWeights:
         self.seed = seed
         self.description = f"random, seed {seed}"
 
+    def stamp(self):
+        return []
+
     def has(self, name):
         return name != "lm_head.weight"
 
@@ -125,11 +135,11 @@ class RandomWeights:
 
     def _values(self, name, shape, start, stop) -> np.ndarray:
         unit = self._uniform(name, start, stop)
-        middle, spread = _scale(name, shape)
+        middle, spread = scale_of(name, shape)
         return (np.float32(middle) + np.float32(spread) * unit).astype(np.float32)
 
 
-def _scale(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+def scale_of(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Middle and half width of the random values of one tensor."""
     last = name.rsplit(".", 1)[-1]
     bounds = {"input_min": -1.6, "input_max": 1.6, "output_min": -1.4, "output_max": 1.4}

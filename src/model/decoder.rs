@@ -10,6 +10,7 @@
 use super::ModelError;
 use super::encoder::{Rows, expect_width};
 use super::manifest::{Folder, KvMode, Layout, TextConfig};
+use super::snapshot::Saved;
 use crate::onnx::{Binding, Dtype, Graph, Interrupt, Options, Outputs, Tensor};
 
 /// Rows that a graph which gives logits for every row takes at once: 64 rows of 262,144 logits are 64 MiB.
@@ -23,13 +24,6 @@ pub struct Decoder {
     max_context: usize,
     vocab: usize,
     shape: RowShape,
-}
-
-/// A context put aside.
-#[derive(Debug)]
-pub struct Saved {
-    len: usize,
-    rows: Vec<Tensor>,
 }
 
 /// Widths of a row.
@@ -153,18 +147,6 @@ impl Kv {
         }
     }
 
-    fn restore(&mut self, saved: Vec<Tensor>) -> Result<(), ModelError> {
-        match self {
-            Self::InPlace(_, tensors) => {
-                for (tensor, saved) in tensors.iter_mut().zip(&saved) {
-                    tensor.overwrite(saved)?;
-                }
-            }
-            Self::Concat { tensors, .. } => *tensors = saved,
-        }
-        Ok(())
-    }
-
     fn rewind(&mut self, len: usize) -> Result<(), ModelError> {
         if let Self::Concat { tensors, .. } = self {
             let cut: Result<Vec<Tensor>, _> = tensors.iter().map(|tensor| tensor.truncated(len)).collect();
@@ -225,32 +207,6 @@ impl Decoder {
         Ok(())
     }
 
-    /// A copy of the whole context: for E4B in 32 bits 112 KiB a row.
-    ///
-    /// # Errors
-    /// When copying fails.
-    pub fn saved(&self) -> Result<Saved, ModelError> {
-        let kv = match &self.graphs {
-            Graphs::Split(graphs) => &graphs.0.kv,
-            Graphs::Merged(merged) => &merged.kv,
-        };
-        let rows: Result<Vec<Tensor>, _> = kv.tensors().iter().map(|tensor| tensor.truncated(self.len)).collect();
-        Ok(Saved { len: self.len, rows: rows? })
-    }
-
-    /// Makes the context what it was.
-    ///
-    /// # Errors
-    /// When copying fails.
-    pub fn restore(&mut self, saved: Saved) -> Result<(), ModelError> {
-        match &mut self.graphs {
-            Graphs::Split(graphs) => graphs.0.kv.restore(saved.rows)?,
-            Graphs::Merged(merged) => merged.kv.restore(saved.rows)?,
-        }
-        self.len = saved.len;
-        Ok(())
-    }
-
     /// Appends rows to the context without asking for logits.
     ///
     /// # Errors
@@ -277,16 +233,72 @@ impl Decoder {
     /// # Errors
     /// When there is no such layer or row.
     pub fn key_or_value(&self, layer: usize, what: usize, row: usize) -> Result<Vec<f32>, ModelError> {
-        let kv = match &self.graphs {
-            Graphs::Split(graphs) => &graphs.0.kv,
-            Graphs::Merged(merged) => &merged.kv,
-        };
-        let tensor = kv.tensors().get(2 * layer + what).filter(|_| row < self.len);
+        let tensor = self.kv().tensors().get(2 * layer + what).filter(|_| row < self.len);
         let tensor = tensor.ok_or(ModelError::OutOfOrder("no such layer or row"))?;
         let data = tensor.to_f32()?;
         let shape = tensor.shape();
         let (heads, rows, width) = (shape[1], shape[2], shape[3]);
         Ok((0..heads).flat_map(|head| data[(head * rows + row) * width..][..width].iter().copied()).collect())
+    }
+
+    /// A copy of all rows of the context: for E4B in 32 bits 112 KiB a row.
+    ///
+    /// # Errors
+    /// When a tensor has another shape than keys and values have.
+    pub fn saved(&self) -> Result<Vec<Saved>, ModelError> {
+        let save = |tensor: &Tensor| {
+            let shape = tensor.shape();
+            let bytes = tensor.rows_to_bytes(self.len)?;
+            Ok(Saved { dtype: tensor.dtype(), heads: shape[1], width: shape[3], bytes })
+        };
+        self.kv().tensors().iter().map(save).collect()
+    }
+
+    /// Takes the rows of a snapshot in place of the context.
+    ///
+    /// # Errors
+    /// When they are of another shape; the context is then empty.
+    pub fn restore(&mut self, rows: usize, saved: &[Saved]) -> Result<(), ModelError> {
+        self.rewind(0)?;
+        let max = self.max_context;
+        let kv = match &mut self.graphs {
+            Graphs::Split(graphs) => &mut graphs.0.kv,
+            Graphs::Merged(merged) => &mut merged.kv,
+        };
+        let of = |tensor: &Tensor| (tensor.dtype(), tensor.shape()[1], tensor.shape()[3]);
+        let fits = kv.tensors().len() == saved.len()
+            && kv
+                .tensors()
+                .iter()
+                .zip(saved)
+                .all(|(tensor, saved)| of(tensor) == (saved.dtype, saved.heads, saved.width));
+        if !fits || rows > max {
+            return Err(ModelError::OutOfOrder("keys and values of another shape"));
+        }
+        match kv {
+            Kv::InPlace(_, tensors) => {
+                for (tensor, saved) in tensors.iter_mut().zip(saved) {
+                    tensor.rows_from_bytes(rows, &saved.bytes)?;
+                }
+            }
+            Kv::Concat { tensors, .. } => {
+                let make = |saved: &Saved| {
+                    let mut tensor = Tensor::zeros(saved.dtype, &[1, saved.heads, rows, saved.width])?;
+                    tensor.rows_from_bytes(rows, &saved.bytes)?;
+                    Ok::<_, ModelError>(tensor)
+                };
+                *tensors = saved.iter().map(make).collect::<Result<_, _>>()?;
+            }
+        }
+        self.len = rows;
+        Ok(())
+    }
+
+    fn kv(&self) -> &Kv {
+        match &self.graphs {
+            Graphs::Split(graphs) => &graphs.0.kv,
+            Graphs::Merged(merged) => &merged.kv,
+        }
     }
 
     /// Feeds rows in blocks where a graph would give logits for each of them.

@@ -16,10 +16,12 @@ use super::features;
 use super::grammar::{Answers, Decoding, Grammar};
 use super::hearing::{Hearing, HearingTimes};
 use super::manifest::Folder;
-use super::parts::{Parts, read_stops};
+use super::parts::{Parts, StartTimes, answers, read_stops};
+use super::prepack;
 use super::prompt;
 use super::reply::ReplyParser;
 use super::sample::{LoopDetector, Pick, SampleConfig, Sampler, lead, runner_up};
+use super::snapshot::{self, Snapshot};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
 use crate::dialogue::{Declared, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
@@ -53,8 +55,13 @@ pub struct ModelConfig {
     /// A call of which the model was less sure is asked back, as log p(best) - log p(second); 0 never asks. If not set, as
     /// the model's manifest says.
     pub min_margin: Option<f32>,
+    /// Keep the weights on disk in the form that this processor's kernels want.
+    pub prepack: bool,
     /// How tokens are chosen.
     pub sample: SampleConfig,
+    /// Where a prefix and prepacked weights are kept; nowhere if not set. Below the state folder.
+    #[serde(skip)]
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for ModelConfig {
@@ -65,7 +72,9 @@ impl Default for ModelConfig {
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
             min_margin: None,
+            prepack: true,
             sample: SampleConfig::default(),
+            cache: None,
         }
     }
 }
@@ -92,6 +101,7 @@ pub struct Gemma {
     settled_rows: usize,
     turn: Option<Turn>,
     timeline: Timeline,
+    start: StartTimes,
 }
 
 /// The turn in progress.
@@ -182,7 +192,13 @@ impl Gemma {
         if let Some(wrong) = folder.wrong_sizes().into_iter().next() {
             return Err(wrong.into());
         }
-        let parts = Parts::open(&folder, config.threads);
+        let folder = match &config.cache {
+            Some(cache) if config.prepack => {
+                prepack::prepared(folder, &cache.join("weights"), config.threads, prepack::LEAST_BYTES)
+            }
+            _ => folder,
+        };
+        let parts = Parts::open(&folder, config.threads, tools);
         Self::assemble(folder, config, tools, parts)
     }
 
@@ -191,9 +207,8 @@ impl Gemma {
     /// # Errors
     /// As [`Gemma::load`].
     pub fn assemble(folder: Folder, config: ModelConfig, tools: &[ToolSpec], parts: Parts) -> Result<Self, ModelError> {
-        let (tokenizer, hearing, decoder) = (parts.tokenizer?, parts.hearing?, parts.decoder?);
+        let ((tokenizer, grammar), hearing, decoder) = (parts.words?, parts.hearing?, parts.decoder?);
         let (interrupt, embedder) = parts.embedder?;
-        let grammar = Grammar::compile(&tokenizer, tools, answers(&folder))?;
         let yes_no = yes_no(&grammar, &tokenizer, tools)?;
         let stops = read_stops(&folder.dir, &tokenizer)?;
         let mut gemma = Self {
@@ -212,6 +227,7 @@ impl Gemma {
             settled_rows: 0,
             turn: None,
             timeline: Timeline::default(),
+            start: parts.times,
         };
         let system = std::mem::take(&mut gemma.config.system);
         gemma.prefill_prefix(&system, tools, &mut || ())?;
@@ -226,6 +242,28 @@ impl Gemma {
     /// The folder that was loaded.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Where the time of loading went.
+    pub fn start(&self) -> &StartTimes {
+        &self.start
+    }
+
+    /// Decodes so many tokens from the prefix on, the likeliest each time and without a grammar: for measuring. The context
+    /// is then as before.
+    ///
+    /// # Errors
+    /// When the model fails or the context is too short.
+    pub fn babble(&mut self, tokens: usize) -> Result<(), ModelError> {
+        let before = self.decoder.len();
+        let mut token = self.tokenizer.special().turn_open;
+        for _ in 0..tokens {
+            let rows = self.embedder.embed(&[token], &self.interrupt)?;
+            let logits = self.decoder.step(&rows, &self.interrupt)?;
+            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+            token = best.map_or(token, |(at, _)| at as u32);
+        }
+        self.decoder.rewind(before)
     }
 
     /// The turn in progress.
@@ -243,16 +281,28 @@ impl Gemma {
             let reason = format!("a context of {limit} rows is too short: tools and one turn need {needed}");
             return Err(ModelError::Description { path: self.folder.dir.join("manifest.json"), reason });
         }
-        let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
-        self.decoder.rewind(same)?;
-        // In blocks, so that a turn that begins does not wait for all of it.
-        for block in ids[same..].chunks(PREFIX_ROWS) {
-            let rows = self.embedder.embed(block, &self.interrupt)?;
-            self.decoder.prefill(&rows, &self.interrupt)?;
-            alive();
+        let started = Instant::now();
+        let at_start = self.prefix.is_empty();
+        let cache = self.config.cache.as_ref().filter(|_| at_start && ids.len() >= snapshot::LEAST_ROWS);
+        let snapshot = cache.map(|cache| Snapshot::of(&cache.join("prefix"), &self.folder, &ids));
+        self.start.prefix_restored = snapshot.as_ref().is_some_and(|snapshot| snapshot.restore(&mut self.decoder));
+        if !self.start.prefix_restored {
+            let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
+            self.decoder.rewind(same)?;
+            // In blocks, so that a turn that begins does not wait for all of it.
+            for block in ids[same..].chunks(PREFIX_ROWS) {
+                let rows = self.embedder.embed(block, &self.interrupt)?;
+                self.decoder.prefill(&rows, &self.interrupt)?;
+                alive();
+            }
+            snapshot.map_or(Ok(()), |snapshot| snapshot.keep(&self.decoder))?;
         }
         self.prefix_rows = self.decoder.len();
         self.settled_rows = self.prefix_rows;
+        (self.start.prefix_ms, self.start.prefix_rows) = (ms(started.elapsed()), self.prefix_rows);
+        if at_start {
+            tracing::info!(start = ?self.start, "the model is loaded");
+        }
         self.prefix = ids;
         Ok(())
     }
@@ -609,9 +659,9 @@ impl Respond for Gemma {
         let grammar = self.grammar.of(&self.tokenizer, &told.tools, answers(&self.folder))?;
         let yes_no = yes_no(&grammar, &self.tokenizer, &told.tools)?;
         self.decoder.rewind(self.settled_rows)?;
-        let kept = self.decoder.saved()?;
+        let (rows, kept) = (self.decoder.len(), self.decoder.saved()?);
         if let Err(error) = self.prefill_prefix(&told.system, &told.tools, alive) {
-            self.decoder.restore(kept)?;
+            self.decoder.restore(rows, &kept)?;
             return Err(error);
         }
         (self.grammar, self.yes_no) = (grammar, yes_no);
@@ -650,10 +700,6 @@ impl Respond for Gemma {
 }
 
 /// What an answer without a call may be, for this model.
-fn answers(folder: &Folder) -> Answers {
-    if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly }
-}
-
 /// The grammar of an answer to a question, if the tools have a word for yes.
 fn yes_no(of: &Grammar, words: &Tokenizer, tools: &[ToolSpec]) -> Result<Option<Grammar>, ModelError> {
     let tools: Vec<ToolSpec> = tools.iter().filter(|tool| ANSWERS.contains(&tool.name.as_str())).cloned().collect();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -18,6 +18,9 @@ const FORMAT: u32 = 1;
 const PUBLISHED_DECODERS: [&str; 5] = ["_q4", "", "_quantized", "_q4f16", "_fp16"];
 /// The audio encoder is the part most sensitive to precision, so 8 bit and fp16 come before 4 bit.
 const PUBLISHED_ENCODERS: [&str; 5] = ["_quantized", "_fp16", "", "_q4", "_q4f16"];
+
+/// What `hearth model fetch` writes down beside a published model: its files with bytes and sums.
+pub const FETCHED: &str = "fetched.json";
 
 /// What is wrong with a model folder: fetch or build it again.
 #[derive(Debug, Error)]
@@ -70,7 +73,7 @@ pub struct Part {
 }
 
 /// Bytes and sum of one file.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Length.
     pub bytes: u64,
@@ -120,7 +123,7 @@ pub struct Manifest {
     /// Closed lists of a small model.
     #[serde(default)]
     pub vocabulary: Vocabulary,
-    /// Every file of the folder but this one. Empty for a published folder.
+    /// Every file of the folder but this one. Empty for a published folder that hearth did not fetch.
     #[serde(default)]
     pub files: BTreeMap<String, FileEntry>,
 }
@@ -241,6 +244,23 @@ impl Folder {
         self.dir.join(&self.manifest.parts.get(name).expect("checked in Folder::read").file)
     }
 
+    /// What tells this model and its precision from any other: a sum over its manifest, or, for a published folder, over
+    /// names, lengths and times of its files; and over its config.
+    pub fn identity(&self) -> [u8; 32] {
+        let mut sum = Sha256::new();
+        match std::fs::read(self.dir.join("manifest.json")) {
+            Ok(text) => sum.update(text),
+            Err(_) => {
+                for name in files_below(&self.dir) {
+                    let meta = std::fs::metadata(self.dir.join(&name)).ok();
+                    sum.update(format!("{name} {:?}", meta.and_then(|meta| Some((meta.len(), meta.modified().ok()?)))));
+                }
+            }
+        }
+        sum.update(std::fs::read(self.dir.join("config.json")).unwrap_or_default());
+        sum.finalize().into()
+    }
+
     /// The files that are missing or have the wrong length, each as one line.
     pub fn wrong_sizes(&self) -> Vec<FolderError> {
         let files = self.manifest.files.iter().filter_map(|(name, entry)| {
@@ -292,14 +312,56 @@ fn sha256(path: &Path) -> std::io::Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// What a model is that hearth cannot read, told by the names of its files; `None` when nothing is recognised.
+pub fn foreign_layout(paths: &[&str]) -> Option<&'static str> {
+    let has = |test: &dyn Fn(&str) -> bool| paths.iter().any(|path| test(path));
+    let is = |name: &'static str| {
+        move |path: &str| path == name || path.strip_suffix(name).is_some_and(|p| p.ends_with('/'))
+    };
+    let ends = |end: &'static str| move |path: &str| path.ends_with(end);
+    if has(&is("decoder/model.onnx")) || has(&is("audio_encoder/model.onnx")) {
+        Some("a model in the layout of mobius for onnxruntime-genai (decoder/model.onnx)")
+    } else if has(&is("genai_config.json")) {
+        Some("a model for onnxruntime-genai (genai_config.json)")
+    } else if has(&|path| path.contains("decoder_model_merged_q2f16")) {
+        Some("the onnx-community export for phones (q2f16), whose graphs are others")
+    } else if has(&ends(".gguf")) {
+        Some("a model for llama.cpp (.gguf)")
+    } else if has(&ends(".litertlm")) || has(&ends(".task")) {
+        Some("a model for LiteRT-LM")
+    } else if has(&ends(".safetensors")) {
+        Some(
+            "a Hugging Face checkpoint (.safetensors): `python3 -m hearth_onnx build --weights hf:FOLDER` makes a model of it",
+        )
+    } else if has(&is("onnx/model.onnx")) || has(&is("model.onnx")) {
+        Some("an ONNX model in one graph (model.onnx), without an audio encoder")
+    } else {
+        None
+    }
+}
+
+/// Files at the top of a folder and one level below, as paths inside it, sorted.
+pub fn files_below(dir: &Path) -> Vec<String> {
+    let list = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().collect::<Vec<_>>();
+    let mut files = Vec::new();
+    for entry in list(dir) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            let below = list(&entry.path()).into_iter().filter(|entry| entry.path().is_file());
+            files.extend(below.map(|file| format!("{name}/{}", file.file_name().to_string_lossy())));
+        } else {
+            files.push(name);
+        }
+    }
+    files.sort();
+    files
+}
+
 /// The manifest that a published folder would have.
 fn published(dir: &Path) -> Result<Manifest, FolderError> {
     let fail = |reason: &str| FolderError::Layout { path: dir.to_path_buf(), reason: reason.to_owned() };
     if !dir.is_dir() {
         return Err(fail("there is no such folder"));
-    }
-    if dir.join("genai_config.json").exists() || dir.join("decoder/model.onnx").exists() {
-        return Err(fail("has the layout of onnxruntime-genai (mobius); hearth reads the onnx-community layout"));
     }
     let find = |name: &str, suffixes: &[&str]| {
         suffixes.iter().find_map(|suffix| {
@@ -317,11 +379,22 @@ fn published(dir: &Path) -> Result<Manifest, FolderError> {
     .flatten()
     .collect();
     if !parts.contains_key("decoder_model_merged") {
-        return Err(fail("has neither manifest.json nor onnx/decoder_model_merged*.onnx: not a model folder"));
+        let names = files_below(dir);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        return Err(match foreign_layout(&names) {
+            Some(what) => fail(&format!("is {what}; hearth reads the onnx-community layout and its own")),
+            None => fail("has neither manifest.json nor onnx/decoder_model_merged*.onnx: not a model folder"),
+        });
     }
     if let Some(missing) = ["embed_tokens", "audio_encoder"].iter().find(|name| !parts.contains_key(**name)) {
         return Err(fail(&format!("has a decoder but no onnx/{missing}*.onnx")));
     }
+    #[derive(Deserialize)]
+    struct Fetched {
+        files: BTreeMap<String, FileEntry>,
+    }
+    let fetched = dir.join(FETCHED);
+    let files = if fetched.exists() { read_json::<Fetched>(&fetched)?.files } else { BTreeMap::new() };
     Ok(Manifest {
         format: FORMAT,
         name: dir.file_name().map_or_else(|| "published".into(), |n| n.to_string_lossy().into_owned()),
@@ -337,6 +410,6 @@ fn published(dir: &Path) -> Result<Manifest, FolderError> {
         min_margin: None,
         parts,
         vocabulary: Vocabulary::default(),
-        files: BTreeMap::new(),
+        files,
     })
 }

@@ -12,9 +12,11 @@ pub mod grammar;
 pub mod hearing;
 pub mod manifest;
 pub mod parts;
+pub mod prepack;
 pub mod prompt;
 pub mod reply;
 pub mod sample;
+pub mod snapshot;
 pub mod tokenizer;
 
 use std::path::PathBuf;

@@ -2,46 +2,97 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ModelError;
 use super::decoder::Decoder;
 use super::encoder::Embedder;
 use super::features::FeatureConfig;
+use super::grammar::{Answers, Grammar};
 use super::hearing::Hearing;
 use super::manifest::Folder;
 use super::tokenizer::Tokenizer;
+use crate::dialogue::ToolSpec;
 use crate::onnx::{Interrupt, Options};
+use crate::timeline::{ms, timed};
+
+/// Where the time of a start went, in ms.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct StartTimes {
+    /// Tokenizer and grammar, which load beside the graphs.
+    pub words_ms: f64,
+    /// Front end and audio encoder.
+    pub hearing_ms: f64,
+    /// Token embedding.
+    pub embedding_ms: f64,
+    /// Decoder.
+    pub decoder_ms: f64,
+    /// All of these, from the first to the last.
+    pub parts_ms: f64,
+    /// System text and tools.
+    pub prefix_ms: f64,
+    /// Rows of these.
+    pub prefix_rows: usize,
+    /// Did they come from disk?
+    pub prefix_restored: bool,
+}
 
 /// The parts of a model, each opened or not: so that every problem can be named at once.
 pub struct Parts {
-    /// `tokenizer.json`.
-    pub tokenizer: Result<Tokenizer, ModelError>,
+    /// `tokenizer.json`, and the grammar of the tools in its words.
+    pub words: Result<(Tokenizer, Grammar), ModelError>,
     /// Front end and audio encoder.
     pub hearing: Result<Hearing, ModelError>,
     /// Token embedding, and what interrupts all of them.
     pub embedder: Result<(Arc<Interrupt>, Embedder), ModelError>,
     /// Decoder.
     pub decoder: Result<Decoder, ModelError>,
+    /// Where the time went.
+    pub times: StartTimes,
 }
 
 impl Parts {
-    /// Opens every part of `folder`. ONNX Runtime must be open.
-    pub fn open(folder: &Folder, threads: usize) -> Self {
+    /// Opens every part of `folder`; tokenizer and grammar on a thread of their own. ONNX Runtime must be open.
+    pub fn open(folder: &Folder, threads: usize, tools: &[ToolSpec]) -> Self {
         let options = Options { threads, spin: true };
         let embedder = || {
             let interrupt = Arc::new(Interrupt::new()?);
             let embedder = Embedder::open(folder, options, &interrupt)?;
             Ok((interrupt, embedder))
         };
-        Self {
-            tokenizer: Tokenizer::load(&folder.dir.join("tokenizer.json")).map_err(ModelError::from),
-            hearing: read_features(&folder.dir).and_then(|features| Hearing::open(folder, features, options)),
-            embedder: embedder(),
-            decoder: Decoder::open(folder, options),
-        }
+        let mut times = StartTimes::default();
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            let words = scope.spawn(|| {
+                let mut words_ms = 0.0;
+                (timed(&mut words_ms, || read_words(folder, tools)), words_ms)
+            });
+            let features = || read_features(&folder.dir);
+            let hearing = timed(&mut times.hearing_ms, || features().and_then(|it| Hearing::open(folder, it, options)));
+            let embedder = timed(&mut times.embedding_ms, embedder);
+            let decoder = timed(&mut times.decoder_ms, || Decoder::open(folder, options));
+            let (words, words_ms) = match words.join() {
+                Ok(read) => read,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            times.words_ms = words_ms;
+            times.parts_ms = ms(started.elapsed());
+            Self { words, hearing, embedder, decoder, times }
+        })
     }
+}
+
+fn read_words(folder: &Folder, tools: &[ToolSpec]) -> Result<(Tokenizer, Grammar), ModelError> {
+    let tokenizer = Tokenizer::load(&folder.dir.join("tokenizer.json"))?;
+    let grammar = Grammar::compile(&tokenizer, tools, answers(folder))?;
+    Ok((tokenizer, grammar))
+}
+
+/// How a model of this folder answers where it calls nothing.
+pub(super) fn answers(folder: &Folder) -> Answers {
+    if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly }
 }
 
 fn read_features(dir: &Path) -> Result<FeatureConfig, ModelError> {
