@@ -16,7 +16,7 @@ use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
-use crate::{bench, check, daemon, devices, eval, history, household, inspect, terminal, timers};
+use crate::{bench, check, daemon, devices, eval, history, household, inspect, stream, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -83,6 +83,10 @@ enum Verb {
     Eval {
         /// Folder with labels.json and the recordings it names
         dir: PathBuf,
+        /// Hear each recording as a microphone would give it, with a draft in every pause, and compare with hearing it
+        /// at once
+        #[arg(long)]
+        streamed: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -298,7 +302,7 @@ impl Args {
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { json } => bench::run(&config?.checked()?, json),
-            Verb::Eval { dir, json } => evaluate(&config?.checked()?, &dir, json),
+            Verb::Eval { dir, streamed, json } => evaluate(&config?.checked()?, &dir, streamed, json),
             // Devices are tried before there is a configuration; wake words are part of one.
             Verb::Devices { json, meter, wake, record, input, output } => {
                 let wake = wake.map(|seconds| {
@@ -413,22 +417,44 @@ fn say(config: &Config, text: &str, out: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
+fn evaluate(config: &Config, dir: &Path, streamed: bool, json: bool) -> Result<(), Failure> {
     // Labels first: a mistake in them should not have to wait for the model.
     eval::read_labels(dir)?;
     let mut hearth = Hearth::load(config)?;
-    let report = eval::run(
+    let mut compared = streamed.then(eval::Streamed::default);
+    let mut report = eval::run(
         dir,
-        |path| {
-            let (calls, latency_ms) = hearth.calls_for(path).map_err(|e| e.to_string())?;
-            // The margin of a clip without speech would be the one before's.
-            Ok(eval::Heard { calls, latency_ms, margin: latency_ms.and_then(|_| hearth.margin()) })
+        |path| match &mut compared {
+            Some(compared) => hear_both_ways(&mut hearth, dir, path, compared).map_err(|e| e.to_string()),
+            None => {
+                let (calls, latency_ms) = hearth.calls_for(path).map_err(|e| e.to_string())?;
+                // The margin of a clip without speech would be the one before's.
+                Ok(eval::Heard { calls, latency_ms, margin: latency_ms.and_then(|_| hearth.margin()) })
+            }
         },
         |done, all| terminal::progress("clips", done, all),
     )?;
+    report.streamed = compared;
     let printed = if json { terminal::json(&report) } else { terminal::line(report.to_string().trim_end()) };
     if report.failed == report.clips {
         return Err(Failure::new(INTERNAL, format!("none of {} clips could be heard", report.clips)));
     }
     printed
+}
+
+/// What was heard piece by piece; adds how it compares with hearing it at once.
+fn hear_both_ways(
+    hearth: &mut Hearth,
+    dir: &Path,
+    path: &Path,
+    compared: &mut eval::Streamed,
+) -> Result<eval::Heard, Failure> {
+    let Some((streamed, batch)) = hearth.both_ways(path)? else { return Ok(eval::Heard::default()) };
+    let file = path.strip_prefix(dir).unwrap_or(path).display().to_string();
+    let calls = |of: &stream::Hearing| of.calls.iter().map(eval::Call::from).collect();
+    compared.drafts += streamed.drafts;
+    compared.add(&file, (calls(&batch), &batch.choices), (calls(&streamed), &streamed.choices));
+    let least = streamed.choices.iter().map(|(_, gap)| *gap).fold(f32::INFINITY, f32::min);
+    let margin = least.is_finite().then(|| f64::from(least));
+    Ok(eval::Heard { calls: streamed.calls, latency_ms: Some(streamed.latency_ms), margin })
 }

@@ -1,6 +1,11 @@
 //! The body of the inference thread: owns the model, does one job at a time, decodes a draft while it has nothing else to
 //! do. No I/O, no devices; it stops within one decoder step when its [`Interrupt`] is raised.
+//!
+//! A machine that falls behind finds jobs waiting. [`Backlog`] makes the best of them: sound that waits is heard in one
+//! piece, since long blocks cost less a row, and a draft that was taken back before it was begun is not made. So a slow
+//! machine answers later by what it is slow, and by no more than the block that it is in.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
@@ -13,6 +18,10 @@ use crate::timeline::Timeline;
 
 /// How long it sleeps without a job before it shows that it is alive.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Most samples that are heard in one piece: 2.56 s. A row of a longer block costs hardly less, and nothing else is done
+/// meanwhile.
+const LONGEST: usize = 64 * 640;
 
 /// What the thread reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,27 +45,52 @@ pub fn run(
     report: &mut dyn FnMut(Report),
 ) {
     let mut worker = Worker { model, interrupt, current: None, drafting: false };
+    let mut backlog = Backlog::default();
     loop {
         pulse.beat();
-        let next = if worker.drafting {
-            match jobs.try_recv() {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
-            }
-        } else {
+        if backlog.jobs.is_empty() && !worker.drafting {
             match jobs.recv_timeout(IDLE) {
-                Ok(job) => Some(job),
+                Ok((turn, job)) => backlog.push(turn, job),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-        };
-        let result = match next {
+        }
+        loop {
+            match jobs.try_recv() {
+                Ok((turn, job)) => backlog.push(turn, job),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) if backlog.jobs.is_empty() => return,
+                Err(TryRecvError::Disconnected) => break,
+            }
+        }
+        let result = match backlog.jobs.pop_front() {
             None => worker.model.advance().map(|more| worker.drafting = more),
             Some((turn, job)) => worker.job(turn, job, report),
         };
         if let Err(error) = result {
             worker.give_up(&error, report);
+        }
+    }
+}
+
+/// Jobs that wait. Bounded by what the queue holds, and by the length of a command.
+#[derive(Default)]
+struct Backlog {
+    jobs: VecDeque<(TurnId, Job)>,
+}
+
+impl Backlog {
+    fn push(&mut self, turn: TurnId, job: Job) {
+        match (self.jobs.back_mut(), job) {
+            (Some((last, Job::Hear(waiting))), Job::Hear(samples))
+                if *last == turn && waiting.len() + samples.len() <= LONGEST =>
+            {
+                waiting.extend(samples);
+            }
+            (Some((last, Job::Draft)), Job::Resume) if *last == turn => {
+                self.jobs.pop_back();
+            }
+            (_, job) => self.jobs.push_back((turn, job)),
         }
     }
 }
@@ -114,5 +148,38 @@ impl Worker<'_> {
         }
         tracing::error!(turn = turn.0, %error, "the model failed");
         report(Report::Failed(turn));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Start;
+
+    #[test]
+    fn what_waits_is_done_with_the_least_work() {
+        let check = |jobs: &[(u64, Job)], expected: &[(u64, Job)]| {
+            let mut backlog = Backlog::default();
+            jobs.iter().for_each(|(turn, job)| backlog.push(TurnId(*turn), job.clone()));
+            let left: Vec<(u64, Job)> = backlog.jobs.into_iter().map(|(turn, job)| (turn.0, job)).collect();
+            assert_eq!(left, expected, "{jobs:?}");
+        };
+        let hear = |samples: &[f32]| Job::Hear(samples.to_vec());
+        check(&[], &[]);
+        // Sound in one piece, but no turn's sound with another's, and none across what comes between.
+        check(&[(1, hear(&[1.0])), (1, hear(&[2.0])), (1, hear(&[3.0]))], &[(1, hear(&[1.0, 2.0, 3.0]))]);
+        check(&[(1, hear(&[1.0])), (2, hear(&[2.0]))], &[(1, hear(&[1.0])), (2, hear(&[2.0]))]);
+        let drafted = [(1, hear(&[1.0])), (1, Job::Draft), (1, hear(&[2.0]))];
+        check(&drafted, &drafted);
+        // A draft that was taken back before it was begun.
+        check(&[(1, hear(&[1.0])), (1, Job::Draft), (1, Job::Resume), (1, hear(&[2.0]))], &[(1, hear(&[1.0, 2.0]))]);
+        check(&[(1, Job::Draft), (2, Job::Resume)], &[(1, Job::Draft), (2, Job::Resume)]);
+        // One that was begun is taken back by the model.
+        check(&[(1, Job::Resume), (1, hear(&[1.0]))], &[(1, Job::Resume), (1, hear(&[1.0]))]);
+        let turns = [(1, Job::Draft), (1, Job::Commit), (2, Job::Begin(Start::Fresh)), (2, hear(&[1.0]))];
+        check(&turns, &turns);
+        // No piece is longer than what may keep the thread from everything else.
+        let half = vec![0.5; LONGEST / 2 + 1];
+        check(&[(1, hear(&half)), (1, hear(&half))], &[(1, hear(&half)), (1, hear(&half))]);
     }
 }

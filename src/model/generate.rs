@@ -26,9 +26,6 @@ use crate::dialogue::{ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
 use crate::onnx::Interrupt;
 use crate::timeline::{Timeline, ms, timed};
 
-/// Audio rows that are encoded and prefilled together while the person speaks: 0.32 s. From 8 rows up the cost of a row
-/// no longer falls; a machine that lags behind finds more rows waiting and takes them all at once.
-const BLOCK_ROWS: usize = 8;
 /// Samples at 16 kHz in a millisecond.
 const SAMPLES_PER_MS: f64 = 16.0;
 
@@ -83,6 +80,15 @@ pub struct Gemma {
     timeline: Timeline,
 }
 
+/// A token that the model chose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// Which.
+    pub token: u32,
+    /// By how much its logit was above the next allowed one's; infinite where the grammar left no other.
+    pub gap: f32,
+}
+
 /// The turn in progress.
 struct Turn {
     id: TurnId,
@@ -116,9 +122,11 @@ struct Draft {
     loops: LoopDetector,
     events: Vec<ReplyEvent>,
     logits: Vec<f32>,
-    /// Least margin of all choices so far.
-    least: f32,
+    /// All choices so far.
+    choices: Vec<Choice>,
     tokens: usize,
+    /// Computing spent on it.
+    spent_ms: f64,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
     /// The least margin of the choices since the last call.
@@ -127,8 +135,8 @@ struct Draft {
 }
 
 impl Draft {
-    /// Keeps events to be released; a call among them is told how sure the model was.
-    fn keep(&mut self, events: Vec<ReplyEvent>) {
+    /// Keeps events to be released; a call among them is told how sure the model was. Is there one?
+    fn keep(&mut self, events: Vec<ReplyEvent>) -> bool {
         let is_call = events.iter().any(|event| matches!(event, ReplyEvent::Call(_)));
         let margin = self.margin.is_finite().then_some(self.margin);
         self.events.extend(events.into_iter().map(|event| match event {
@@ -138,6 +146,7 @@ impl Draft {
         if is_call {
             self.margin = f32::INFINITY;
         }
+        is_call
     }
 }
 
@@ -199,6 +208,11 @@ impl Gemma {
         self.turn.as_ref().map(|turn| turn.id)
     }
 
+    /// What the model chose in its reply or draft so far, in order; the tokens that the grammar forced are not among them.
+    pub fn choices(&self) -> &[Choice] {
+        self.turn.as_ref().and_then(|turn| turn.draft.as_ref()).map_or(&[], |draft| &draft.choices)
+    }
+
     fn prefill_prefix(&mut self, tools: &[ToolSpec]) -> Result<(), ModelError> {
         let declared = self.folder.manifest.declares_tools;
         let (system, tools) = if declared { (self.config.system.as_str(), tools) } else { ("", &[][..]) };
@@ -244,17 +258,19 @@ impl Gemma {
     }
 
     fn close_audio(&mut self) -> Result<Vec<f32>, ModelError> {
-        self.take_in(1)?;
+        if self.hearing.carries_state() {
+            let encoded = self.hearing.whole_rows(1, &self.interrupt)?;
+            self.take_in(&encoded)?;
+        }
         let tail = self.hearing.tail(&self.interrupt)?;
         let mut rows = self.embedder.audio(&tail);
         rows.extend(&self.embed(prompt::AUDIO_TAIL)?);
         timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))
     }
 
-    /// Brings the audio rows that became final into the context, if there are at least `least`.
-    fn take_in(&mut self, least: usize) -> Result<(), ModelError> {
-        let encoded = self.hearing.whole_rows(least, &self.interrupt)?;
-        let rows = self.embedder.audio(&encoded);
+    /// Brings audio rows that are final into the context.
+    fn take_in(&mut self, encoded: &[f32]) -> Result<(), ModelError> {
+        let rows = self.embedder.audio(encoded);
         timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
     }
 
@@ -266,8 +282,9 @@ impl Gemma {
             loops: LoopDetector::default(),
             events: Vec::new(),
             logits,
-            least: f32::INFINITY,
+            choices: Vec::new(),
             tokens: 0,
+            spent_ms: 0.0,
             unfed: Vec::new(),
             margin: f32::INFINITY,
             ended: None,
@@ -290,8 +307,9 @@ impl Gemma {
         let mask = draft.grammar.mask()?;
         let pick = draft.sampler.pick(&draft.logits, Some(mask.as_slice())).ok_or(ModelError::NoToken)?;
         draft.margin = draft.margin.min(pick.margin);
-        draft.least = draft.least.min(pick.margin);
-        self.timeline.margin = draft.least.is_finite().then(|| f64::from(draft.least));
+        draft.choices.push(Choice { token: pick.token, gap: pick.margin });
+        let least = draft.choices.iter().map(|choice| choice.gap).fold(f32::INFINITY, f32::min);
+        self.timeline.margin = least.is_finite().then(|| f64::from(least));
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
         if self.stop(pick.token).is_none() {
@@ -308,7 +326,9 @@ impl Gemma {
                 Some(stop) => Some(stop),
                 None => {
                     let events = draft.parser.push(token);
-                    draft.keep(events);
+                    if draft.keep(events) {
+                        self.note_call();
+                    }
                     let bound = (draft.tokens >= self.config.max_tokens).then_some(Stop::TokenLimit);
                     draft.loops.push(token).then_some(Stop::Loop).or(bound)
                 }
@@ -344,6 +364,13 @@ impl Gemma {
             turn.draft = Some(draft);
         }
         self.guard(result)
+    }
+
+    /// A call is whole.
+    fn note_call(&mut self) {
+        if let (None, Some(turn)) = (self.timeline.call_ready_ms, &self.turn) {
+            self.timeline.call_ready_ms = Some(ms(turn.started.elapsed()));
+        }
     }
 
     /// What it means when the model writes that token, if it ends the reply.
@@ -404,8 +431,13 @@ impl Respond for Gemma {
             return Ok(());
         }
         self.timeline.speech_ms += samples.len() as f64 / SAMPLES_PER_MS;
-        self.hearing.push(samples);
-        let taken = self.take_in(BLOCK_ROWS);
+        let mut heard_ms = 0.0;
+        let taken = timed(&mut heard_ms, || {
+            self.hearing.push(samples);
+            let encoded = self.hearing.block(&self.interrupt)?;
+            self.take_in(&encoded)
+        });
+        self.timeline.while_heard_ms += heard_ms;
         self.guard(taken)
     }
 
@@ -422,9 +454,13 @@ impl Respond for Gemma {
         if self.turn.as_ref().is_some_and(|turn| turn.draft.is_some()) {
             return Err(ModelError::OutOfOrder("a draft stands already"));
         }
-        let closed = self.close();
+        let mut spent_ms = 0.0;
+        let closed = timed(&mut spent_ms, || self.close());
         let logits = self.guard(closed)?;
-        let draft = self.start_draft(logits);
+        let draft = Draft { spent_ms, ..self.start_draft(logits) };
+        self.timeline.drafts += 1;
+        // What an earlier draft wrote is no part of the reply.
+        (self.timeline.tokens, self.timeline.forced_tokens, self.timeline.call_ready_ms) = (0, 0, None);
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
             self.timeline.first_token_ms = ms(turn.started.elapsed());
@@ -436,7 +472,9 @@ impl Respond for Gemma {
         let mut draft = self.take_draft()?;
         let started = Instant::now();
         let more = self.decode(&mut draft);
-        self.timeline.decode_ms += ms(started.elapsed());
+        let spent_ms = ms(started.elapsed());
+        self.timeline.decode_ms += spent_ms;
+        draft.spent_ms += spent_ms;
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
         }
@@ -444,7 +482,7 @@ impl Respond for Gemma {
     }
 
     fn resume(&mut self) -> Result<(), ModelError> {
-        self.take_draft()?;
+        self.timeline.dropped_ms += self.take_draft()?.spent_ms;
         let Some(Turn { input: Input::Audio(audio), committed: false, .. }) = &mut self.turn else {
             return Err(ModelError::OutOfOrder("only an audio turn that is not committed resumes"));
         };
@@ -455,6 +493,8 @@ impl Respond for Gemma {
 
     fn commit(&mut self, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
         let draft = self.take_draft()?;
+        (self.timeline.drafted_tokens, self.timeline.drafted_forced_tokens) =
+            (self.timeline.tokens, self.timeline.forced_tokens);
         if let Some(turn) = &mut self.turn {
             turn.committed = true;
             if let Input::Audio(audio) = &mut turn.input {
