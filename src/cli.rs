@@ -75,6 +75,19 @@ enum Verb {
     },
     /// Measure the parts of the pipeline on this machine
     Bench {
+        /// Measure how long after the last word an answer comes, heard while it is spoken and at the end, in real time
+        #[arg(long)]
+        latency: bool,
+        /// Lengths of what is said, with --latency
+        #[arg(long, value_name = "LENGTHS", value_delimiter = ',', default_value = "2,4,8,15", requires = "latency",
+              value_parser = clap::value_parser!(u32).range(1..=28))]
+        seconds: Vec<u32>,
+        /// How often each is said, with --latency
+        #[arg(long, default_value_t = 5, requires = "latency", value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
+        /// Draw latency over length into this file, with --latency
+        #[arg(long, value_name = "FILE", requires = "latency")]
+        svg: Option<PathBuf>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -301,7 +314,12 @@ impl Args {
             }
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
-            Verb::Bench { json } => bench::run(&config?.checked()?, json),
+            Verb::Bench { latency: false, json, .. } => bench::run(&config?.checked()?, json),
+            Verb::Bench { seconds, rounds, svg, json, .. } => {
+                can_be_written(svg.as_deref())?;
+                let plan = bench::latency::Plan { seconds, rounds: rounds.into() };
+                bench::run_latency(&config?.checked()?, &plan, svg.as_deref(), json)
+            }
             Verb::Eval { dir, streamed, json } => evaluate(&config?.checked()?, &dir, streamed, json),
             // Devices are tried before there is a configuration; wake words are part of one.
             Verb::Devices { json, meter, wake, record, input, output } => {
