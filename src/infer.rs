@@ -153,8 +153,13 @@ impl Worker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
     use super::*;
+    use crate::dialogue::{Stop, ToolResult};
     use crate::model::Start;
+    use crate::onnx;
 
     #[test]
     fn what_waits_is_done_with_the_least_work() {
@@ -181,5 +186,97 @@ mod tests {
         // No piece is longer than what may keep the thread from everything else.
         let half = vec![0.5; LONGEST / 2 + 1];
         check(&[(1, hear(&half)), (1, hear(&half))], &[(1, hear(&half)), (1, hear(&half))]);
+    }
+
+    /// Takes so much time for each block, and for each 80 ms of sound in it.
+    struct Slow {
+        block: Duration,
+        piece: Duration,
+    }
+
+    const PIECE: usize = 1280;
+
+    impl Respond for Slow {
+        fn begin(&mut self, _: TurnId, _: Start) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn hear(&mut self, samples: &[f32]) -> Result<(), ModelError> {
+            std::thread::sleep(self.block + self.piece * (samples.len() / PIECE) as u32);
+            Ok(())
+        }
+        fn read(&mut self, _: &str) -> Result<(), ModelError> {
+            Err(ModelError::ReadsNoText)
+        }
+        fn draft(&mut self) -> Result<(), ModelError> {
+            std::thread::sleep(self.block);
+            Ok(())
+        }
+        fn advance(&mut self) -> Result<bool, ModelError> {
+            Ok(false)
+        }
+        fn resume(&mut self) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn commit(&mut self, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            emit(ReplyEvent::End(Stop::EndOfTurn));
+            Ok(())
+        }
+        fn answer(&mut self, _: &[ToolResult], _: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn settle(&mut self, _: &[ToolResult], _: &str) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn timeline(&self) -> Timeline {
+            Timeline::default()
+        }
+        fn cancel(&mut self) -> Result<(), ModelError> {
+            Ok(())
+        }
+    }
+
+    /// On a machine that needs more time to hear than there is, pieces at a time four times as much, streaming is not later
+    /// than hearing everything at the end, but for one block.
+    #[test]
+    fn a_slow_machine_is_no_later_than_one_that_waits() {
+        let library = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/lib/libonnxruntime.so");
+        onnx::init(&library).expect("scripts/setup installs ONNX Runtime");
+        let (block, piece, every, pieces) =
+            (Duration::from_millis(20), Duration::from_millis(8), Duration::from_millis(7), 80_u32);
+        let after_the_end = |streamed: bool| {
+            let (jobs, queue) = channel();
+            let (report, reports) = channel();
+            let thread = std::thread::spawn(move || {
+                let interrupt = Interrupt::new().expect("run options can be made");
+                let mut model = Slow { block, piece };
+                run(&mut model, &interrupt, &Pulse::default(), &queue, &mut |what| {
+                    // Nobody reads what comes after the end.
+                    let _ = report.send(what);
+                });
+            });
+            let give = |job| jobs.send((TurnId(1), job)).expect("the thread lives");
+            give(Job::Begin(Start::Fresh));
+            let mut sound = Vec::new();
+            for _ in 0..pieces {
+                std::thread::sleep(every);
+                if streamed { give(Job::Hear(vec![0.0; PIECE])) } else { sound.extend([0.0; PIECE]) }
+            }
+            let end = Instant::now();
+            if !streamed {
+                give(Job::Hear(sound));
+            }
+            give(Job::Draft);
+            give(Job::Commit);
+            reports.recv().expect("it answers");
+            let waited = end.elapsed();
+            drop(jobs);
+            thread.join().expect("it does not panic");
+            waited
+        };
+        let longest = block + piece * (LONGEST / PIECE) as u32;
+        let (batch, streamed) = (after_the_end(false), after_the_end(true));
+        println!("batch {batch:?}, streamed {streamed:?}, the longest block {longest:?}");
+        // Piece by piece it would be 80 times 28 ms behind 80 times 7.
+        assert!(streamed <= batch + longest);
     }
 }

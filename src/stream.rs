@@ -82,7 +82,12 @@ pub struct Hearing {
 ///
 /// # Errors
 /// When the model fails.
-pub fn hear(model: &mut Gemma, turn: TurnId, samples: &[f32], arrivals: &[(usize, Arrival)]) -> Result<Hearing, ModelError> {
+pub fn hear(
+    model: &mut Gemma,
+    turn: TurnId,
+    samples: &[f32],
+    arrivals: &[(usize, Arrival)],
+) -> Result<Hearing, ModelError> {
     model.begin(turn, Start::Fresh)?;
     let mut drafted = false;
     let mut last = Instant::now();

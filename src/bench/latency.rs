@@ -150,7 +150,8 @@ pub fn measure(config: &Config, plan: &Plan) -> Result<Latency, Failure> {
     let mut voice = ask::voice(config)?;
     speech::say(&mut voice, "Ready.")?;
     let silence_ms = config.listen.silence_ms;
-    let mut bench = Bench { jobs, reports, interrupt: Arc::clone(&interrupt), home, voice, phrases, silence_ms, turns: 0 };
+    let mut bench =
+        Bench { jobs, reports, interrupt: Arc::clone(&interrupt), home, voice, phrases, silence_ms, turns: 0 };
     let lengths = std::thread::scope(|scope| {
         scope.spawn(move || {
             let pulse = Pulse::default();
@@ -440,9 +441,24 @@ impl Latency {
             self.lengths.iter().filter_map(point).collect()
         };
         let lines = [
-            plot::Line { name: "batch: first sound", color: "#c0504d", dashed: true, points: over(|l| l.batch.first_sound_ms) },
-            plot::Line { name: "batch: first token", color: "#c0504d", dashed: false, points: over(|l| Some(l.batch.first_token_ms)) },
-            plot::Line { name: "streamed: first sound", color: "#1f6fb4", dashed: true, points: over(|l| l.streamed.first_sound_ms) },
+            plot::Line {
+                name: "batch: first sound",
+                color: "#c0504d",
+                dashed: true,
+                points: over(|l| l.batch.first_sound_ms),
+            },
+            plot::Line {
+                name: "batch: first token",
+                color: "#c0504d",
+                dashed: false,
+                points: over(|l| Some(l.batch.first_token_ms)),
+            },
+            plot::Line {
+                name: "streamed: first sound",
+                color: "#1f6fb4",
+                dashed: true,
+                points: over(|l| l.streamed.first_sound_ms),
+            },
             plot::Line {
                 name: "streamed: first token",
                 color: "#1f6fb4",
