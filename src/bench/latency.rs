@@ -35,6 +35,10 @@ use crate::{ask, onnx, terminal};
 const PER_MS: usize = MODEL_RATE_HZ as usize / 1000;
 /// Nothing is heard so long before the end of a recording: the pause, and more.
 const QUIET_MS: usize = 400;
+/// Silence before the speech.
+const EDGE_MS: usize = 20;
+/// How often the speed of the voice is corrected.
+const TRIES: usize = 3;
 /// A reply that takes longer is given up.
 const LIMIT: Duration = Duration::from_secs(300);
 /// What is said: the command at the end, and so much before it that the length comes out.
@@ -198,14 +202,18 @@ fn clip(config: &Config, seconds: f64) -> Result<Vec<f32>, Failure> {
             best = (sound, text);
         }
     }
-    let speed = (length(&best.0) / seconds).clamp(0.5, 2.0);
-    let sound = spoken(&best.1, speed as f32)?;
-    Ok(padded(&sound))
+    // The pauses at commas do not stretch as words do, so it takes a few tries.
+    let mut speed = 1.0;
+    for _ in 0..TRIES {
+        speed = (speed * length(&best.0) / seconds).clamp(0.5, 2.0);
+        best.0 = spoken(&best.1, speed as f32)?;
+    }
+    Ok(padded(&best.0))
 }
 
 /// With silence around it.
 fn padded(sound: &[f32]) -> Vec<f32> {
-    let mut samples = vec![0.0; 300 * PER_MS];
+    let mut samples = vec![0.0; EDGE_MS * PER_MS];
     samples.extend_from_slice(sound);
     samples.extend(std::iter::repeat_n(0.0, QUIET_MS * PER_MS));
     samples

@@ -258,12 +258,13 @@ impl Gemma {
     }
 
     fn close_audio(&mut self) -> Result<Vec<f32>, ModelError> {
-        if self.hearing.carries_state() {
-            let encoded = self.hearing.whole_rows(1, &self.interrupt)?;
-            self.take_in(&encoded)?;
-        }
-        let tail = self.hearing.tail(&self.interrupt)?;
-        let mut rows = self.embedder.audio(&tail);
+        // All that is left goes into the decoder in one step: final rows, tail and closers.
+        let mut encoded = match self.hearing.carries_state() {
+            true => self.hearing.whole_rows(1, &self.interrupt)?,
+            false => Vec::new(),
+        };
+        encoded.extend(self.hearing.tail(&self.interrupt)?);
+        let mut rows = self.embedder.audio(&encoded);
         rows.extend(&self.embed(prompt::AUDIO_TAIL)?);
         timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))
     }
