@@ -85,6 +85,9 @@ enum Verb {
         /// How often each is said, with --latency
         #[arg(long, default_value_t = 5, requires = "latency", value_parser = clap::value_parser!(u16).range(1..=100))]
         rounds: u16,
+        /// Make every reply one call, with --latency: for models with random weights
+        #[arg(long, requires = "latency")]
+        one_call: bool,
         /// Draw latency over length into this file, with --latency
         #[arg(long, value_name = "FILE", requires = "latency")]
         svg: Option<PathBuf>,
@@ -315,9 +318,9 @@ impl Args {
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { latency: false, json, .. } => bench::run(&config?.checked()?, json),
-            Verb::Bench { seconds, rounds, svg, json, .. } => {
+            Verb::Bench { seconds, rounds, one_call, svg, json, .. } => {
                 can_be_written(svg.as_deref())?;
-                let plan = bench::latency::Plan { seconds, rounds: rounds.into() };
+                let plan = bench::latency::Plan { seconds, rounds: rounds.into(), one_call };
                 bench::run_latency(&config?.checked()?, &plan, svg.as_deref(), json)
             }
             Verb::Eval { dir, streamed, json } => evaluate(&config?.checked()?, &dir, streamed, json),

@@ -23,6 +23,7 @@ use crate::failure::{Failure, INTERNAL};
 use crate::home::Registry;
 use crate::infer::{self, Report};
 use crate::listen::ListenConfig;
+use crate::model::generate::ModelConfig;
 use crate::model::{Gemma, Start};
 use crate::onnx::Interrupt;
 use crate::speech::{self, Piper, Synthesize};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub seconds: Vec<u32>,
     /// How often each is heard, either way.
     pub rounds: usize,
+    /// Every reply is one call, whatever the model makes of what it hears: for one with random weights.
+    pub one_call: bool,
 }
 
 /// One turn; times after the last sample of speech, in ms.
@@ -146,7 +149,8 @@ pub fn measure(config: &Config, plan: &Plan) -> Result<Latency, Failure> {
     let clips = clips(config, &plan.seconds)?;
     let home = ask::home(config)?;
     terminal::notice("loading the model");
-    let mut model = Gemma::load(config.model.clone(), &home.specs())?;
+    let wanted = ModelConfig { one_call: plan.one_call, ..config.model.clone() };
+    let mut model = Gemma::load(wanted, &home.specs())?;
     let (name, phrases) = (model.folder().manifest.name.clone(), model.folder().manifest.phrases);
     let interrupt = model.interrupt();
     let (jobs, queue) = channel();

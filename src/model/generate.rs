@@ -45,6 +45,9 @@ pub struct ModelConfig {
     pub min_margin: f32,
     /// How tokens are chosen.
     pub sample: SampleConfig,
+    /// Every reply is one call: for measuring, no setting.
+    #[serde(skip)]
+    pub one_call: bool,
 }
 
 impl Default for ModelConfig {
@@ -56,6 +59,7 @@ impl Default for ModelConfig {
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
             min_margin: 0.0,
             sample: SampleConfig::default(),
+            one_call: false,
         }
     }
 }
@@ -171,7 +175,11 @@ impl Gemma {
     pub fn assemble(folder: Folder, config: ModelConfig, tools: &[ToolSpec], parts: Parts) -> Result<Self, ModelError> {
         let (tokenizer, hearing, decoder) = (parts.tokenizer?, parts.hearing?, parts.decoder?);
         let (interrupt, embedder) = parts.embedder?;
-        let answers = if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly };
+        let answers = match folder.manifest.phrases {
+            _ if config.one_call => Answers::OneCall,
+            true => Answers::Text,
+            false => Answers::StopOnly,
+        };
         let grammar = Grammar::compile(&tokenizer, tools, answers)?;
         let stops = read_stops(&folder.dir, &tokenizer)?;
         let mut gemma = Self {
