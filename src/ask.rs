@@ -22,7 +22,7 @@ use crate::model::generate::ModelConfig;
 use crate::model::{Gemma, ModelError, Respond, Start};
 use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
 use crate::timeline::{Timeline, ms, timed};
-use crate::{listen, onnx, telemetry, terminal};
+use crate::{listen, onnx, stream, telemetry, terminal};
 
 mod household;
 
@@ -230,6 +230,23 @@ impl Hearth {
             }
         })?;
         Ok((calls, Some(ms(started.elapsed()))))
+    }
+
+    /// What the model makes of a recording when it arrives in pieces, and when it is heard at once up to the same
+    /// sample; `None` for a recording without speech. Nothing is carried out.
+    ///
+    /// # Errors
+    /// As [`Hearth::calls_for`].
+    pub fn both_ways(&mut self, file: &Path) -> Result<Option<(stream::Hearing, stream::Hearing)>, Failure> {
+        let samples = wav::read_at(file, MODEL_RATE_HZ)?.samples;
+        let arrivals = stream::arrivals(&samples, &self.config.listen);
+        if arrivals.is_empty() {
+            return Ok(None);
+        }
+        self.turns += 2;
+        let streamed = stream::hear(&mut self.model, TurnId(self.turns - 1), &samples, &arrivals)?;
+        let batch = stream::hear_at_once(&mut self.model, TurnId(self.turns), &samples, &arrivals)?;
+        Ok(Some((streamed, batch)))
     }
 
     /// Least margin of the last reply; see [`Timeline::margin`].

@@ -1,16 +1,21 @@
-//! `hearth bench`: times the parts of the pipeline on this machine and sets them against real time.
+//! `hearth bench`: times the parts of the pipeline on this machine and sets them against real time; with `--latency`, how
+//! long after the last word an answer comes ([`latency`]).
 
 use std::fmt;
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
+
+pub mod latency;
+mod plot;
 
 use crate::ask::{self, Hearth};
 use crate::audio::MODEL_RATE_HZ;
 use crate::audio::resample::resample;
 use crate::config::Config;
 use crate::dialogue::TurnId;
-use crate::failure::Failure;
+use crate::failure::{Failure, UNWRITABLE};
 use crate::listen::listener::{ListenCommand, Listener};
 use crate::listen::wake::WakeWords;
 use crate::model::features::{FeatureConfig, LogMel};
@@ -197,6 +202,19 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
 pub fn run_start(config: &Config, json: bool) -> Result<(), Failure> {
     let (start, _) = Started::measure(config)?;
     if json { terminal::json(&start) } else { terminal::line(&start) }
+}
+
+/// Measures latency, heard piece by piece against heard at the end, prints it and draws it into `picture`.
+///
+/// # Errors
+/// When a part is missing or fails, or the picture cannot be written.
+pub fn run_latency(config: &Config, plan: &latency::Plan, picture: Option<&Path>, json: bool) -> Result<(), Failure> {
+    let found = latency::measure(config, plan)?;
+    if let Some(path) = picture {
+        let written = std::fs::write(path, found.plot());
+        written.map_err(|error| Failure::new(UNWRITABLE, format!("{}: {error}", path.display())))?;
+    }
+    if json { terminal::json(&found) } else { terminal::line(&found) }
 }
 
 /// A command in the configured voice, so that the model has something to answer.

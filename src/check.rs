@@ -192,7 +192,7 @@ fn unknown_names(findings: &mut Findings, config: &Config, folder: &Folder) {
 /// Opens every part by itself, so that one that is broken does not hide another.
 fn model_parts(findings: &mut Findings, config: &Config, folder: Folder, told: Declared) {
     terminal::notice("loading the model");
-    let parts = Parts::open(&folder, config.model.threads, &told.tools);
+    let parts = Parts::open(&folder, &config.model, &told.tools);
     let faults = [
         parts.words.as_ref().err(),
         parts.hearing.as_ref().err(),

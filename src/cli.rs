@@ -19,7 +19,7 @@ use crate::home::simulated::Simulated;
 use crate::speech::normalise::sentences;
 use crate::speech::{self, SpeechError, Synthesize};
 use crate::timers::Order;
-use crate::{bench, check, daemon, devices, eval, fetch, history, household, inspect, terminal, timers};
+use crate::{bench, check, daemon, devices, eval, fetch, history, household, inspect, stream, terminal, timers};
 
 /// An offline voice assistant: speech in, action and a spoken answer out.
 #[derive(Debug, Parser)]
@@ -79,8 +79,24 @@ enum Verb {
     /// Measure the parts of the pipeline on this machine
     Bench {
         /// Only the start, by stage, and memory
-        #[arg(long)]
+        #[arg(long, conflicts_with = "latency")]
         start: bool,
+        /// Measure how long after the last word an answer comes, heard while it is spoken and at the end, in real time
+        #[arg(long)]
+        latency: bool,
+        /// Lengths of what is said, with --latency
+        #[arg(long, value_name = "LENGTHS", value_delimiter = ',', default_value = "2,4,8,15", requires = "latency",
+              value_parser = clap::value_parser!(u32).range(1..=28))]
+        seconds: Vec<u32>,
+        /// How often each is said, with --latency
+        #[arg(long, default_value_t = 5, requires = "latency", value_parser = clap::value_parser!(u16).range(1..=100))]
+        rounds: u16,
+        /// Make every reply one call, with --latency: for models with random weights
+        #[arg(long, requires = "latency")]
+        one_call: bool,
+        /// Draw latency over length into this file, with --latency
+        #[arg(long, value_name = "FILE", requires = "latency")]
+        svg: Option<PathBuf>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -92,6 +108,10 @@ enum Verb {
         /// Let the model hear the recordings with noise suppression and gain control
         #[arg(long)]
         processed: bool,
+        /// Hear each recording as a microphone would give it, with a draft in every pause, and compare with hearing it
+        /// at once
+        #[arg(long)]
+        streamed: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -323,14 +343,19 @@ impl Args {
             }
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
-            Verb::Bench { start: true, json } => bench::run_start(&config?.checked()?, json),
-            Verb::Bench { start: false, json } => bench::run(&config?.checked()?, json),
-            Verb::Eval { dir, processed, json } => {
+            Verb::Bench { start: true, json, .. } => bench::run_start(&config?.checked()?, json),
+            Verb::Bench { latency: false, json, .. } => bench::run(&config?.checked()?, json),
+            Verb::Bench { seconds, rounds, one_call, svg, json, .. } => {
+                can_be_written(svg.as_deref())?;
+                let plan = bench::latency::Plan { seconds, rounds: rounds.into(), one_call };
+                bench::run_latency(&config?.checked()?, &plan, svg.as_deref(), json)
+            }
+            Verb::Eval { dir, processed, streamed, json } => {
                 let mut config = config?.checked()?;
                 if processed {
                     config.listen = config.listen.all_processed();
                 }
-                evaluate(&config, &dir, json)
+                evaluate(&config, &dir, streamed, json)
             }
             // Devices are tried before there is a configuration; wake words are part of one.
             Verb::Devices { json, meter, wake, record, input, output } => {
@@ -490,25 +515,47 @@ fn evaluate_tasks(config: &Config, dir: &Path, json: bool) -> Result<(), Failure
     printed
 }
 
-fn evaluate(config: &Config, dir: &Path, json: bool) -> Result<(), Failure> {
+fn evaluate(config: &Config, dir: &Path, streamed: bool, json: bool) -> Result<(), Failure> {
     if tasks::is_here(dir) {
         return evaluate_tasks(config, dir, json);
     }
     // Labels first: a mistake in them should not have to wait for the model.
     eval::read_labels(dir)?;
     let mut hearth = Hearth::load(config)?;
-    let report = eval::run(
+    let mut compared = streamed.then(eval::Streamed::default);
+    let mut report = eval::run(
         dir,
-        |path| {
-            let (calls, latency_ms) = hearth.calls_for(path).map_err(|e| e.to_string())?;
-            // The margin of a clip without speech would be the one before's.
-            Ok(eval::Heard { calls, latency_ms, margin: latency_ms.and_then(|_| hearth.margin()) })
+        |path| match &mut compared {
+            Some(compared) => hear_both_ways(&mut hearth, dir, path, compared).map_err(|e| e.to_string()),
+            None => {
+                let (calls, latency_ms) = hearth.calls_for(path).map_err(|e| e.to_string())?;
+                // The margin of a clip without speech would be the one before's.
+                Ok(eval::Heard { calls, latency_ms, margin: latency_ms.and_then(|_| hearth.margin()) })
+            }
         },
         |done, all| terminal::progress("clips", done, all),
     )?;
+    report.streamed = compared;
     let printed = if json { terminal::json(&report) } else { terminal::line(report.to_string().trim_end()) };
     if report.failed == report.clips {
         return Err(Failure::new(INTERNAL, format!("none of {} clips could be heard", report.clips)));
     }
     printed
+}
+
+/// What was heard piece by piece; adds how it compares with hearing it at once.
+fn hear_both_ways(
+    hearth: &mut Hearth,
+    dir: &Path,
+    path: &Path,
+    compared: &mut eval::Streamed,
+) -> Result<eval::Heard, Failure> {
+    let Some((streamed, batch)) = hearth.both_ways(path)? else { return Ok(eval::Heard::default()) };
+    let file = path.strip_prefix(dir).unwrap_or(path).display().to_string();
+    let calls = |of: &stream::Hearing| of.calls.iter().map(eval::Call::from).collect();
+    compared.drafts += streamed.drafts;
+    compared.add(&file, (calls(&batch), &batch.choices), (calls(&streamed), &streamed.choices));
+    let least = streamed.choices.iter().map(|(_, gap)| *gap).fold(f32::INFINITY, f32::min);
+    let margin = least.is_finite().then(|| f64::from(least));
+    Ok(eval::Heard { calls: streamed.calls, latency_ms: Some(streamed.latency_ms), margin })
 }

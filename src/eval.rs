@@ -19,7 +19,9 @@ use crate::dialogue::ToolCall;
 pub mod tasks;
 
 mod curve;
+mod streamed;
 pub use curve::{Answered, curve};
+pub use streamed::{Chosen, Difference, Streamed};
 
 /// Most calls that one clip may be labelled with: the best assignment is searched among all subsets.
 pub const MAX_CALLS: usize = 8;
@@ -159,6 +161,9 @@ pub struct Report {
     pub latency_ms: Latency,
     /// Accuracy over the share of clips that are answered, of the clips with a margin.
     pub curve: Vec<Answered>,
+    /// Against hearing the same sound at once, where clips were heard piece by piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<Streamed>,
     /// Clips that could not be heard; they count as not understood.
     pub failed: usize,
     /// Every clip that is not right.
@@ -458,6 +463,10 @@ impl fmt::Display for Report {
         }
         row("latency p50", ms(self.latency_ms.p50))?;
         row("latency p95", ms(self.latency_ms.p95))?;
+        if let Some(streamed) = &self.streamed {
+            writeln!(out, "{streamed}")?;
+        }
+        let mut row = |name: &str, value: String| writeln!(out, "{name:<22}{value:>10}");
         if self.failed > 0 {
             row("could not be heard", self.failed.to_string())?;
         }

@@ -235,7 +235,12 @@ fn described(record: &Record) -> String {
         text.push_str(&format!(" -- {}", record.said));
     }
     if let Some(ms) = record.after.first_sound_ms {
-        text.push_str(&format!(" ({ms:.0} ms after the last word)"));
+        let (tokens, drafted) = (record.timeline.tokens, record.timeline.drafted_tokens);
+        let early = match drafted {
+            0 => String::new(),
+            _ => format!(", {drafted} of {tokens} tokens before the silence was over"),
+        };
+        text.push_str(&format!(" ({ms:.0} ms after the last word{early})"));
     }
     text
 }

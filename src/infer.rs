@@ -1,6 +1,11 @@
 //! The body of the inference thread: owns the model, does one job at a time, decodes a draft while it has nothing else to
 //! do. No I/O, no devices; it stops within one decoder step when its [`Interrupt`] is raised.
+//!
+//! A machine that falls behind finds jobs waiting. [`Backlog`] makes the best of them: sound that waits is heard in one
+//! piece, since long blocks cost less a row, and a draft that was taken back before it was begun is not made. So a slow
+//! machine answers later by what it is slow, and by no more than the block that it is in.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
@@ -13,6 +18,10 @@ use crate::timeline::Timeline;
 
 /// How long it sleeps without a job before it shows that it is alive.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Most samples that are heard in one piece: 2.56 s. A row of a longer block costs hardly less, and nothing else is done
+/// meanwhile.
+const LONGEST: usize = 64 * 640;
 
 /// What the thread reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,32 +45,63 @@ pub fn run(
     report: &mut dyn FnMut(Report),
 ) {
     let mut worker = Worker { model, interrupt, current: None, drafting: false, news: None };
+    let mut backlog = Backlog::default();
     loop {
         pulse.beat();
-        let next = if worker.drafting {
-            jobs.try_recv()
-        } else {
-            jobs.recv_timeout(IDLE).map_err(|error| match error {
-                RecvTimeoutError::Timeout => TryRecvError::Empty,
-                RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
-            })
-        };
-        let result = match next {
-            Ok((turn, job)) => worker.job(turn, job, report),
-            Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) if worker.drafting => worker.model.advance().map(|more| worker.drafting = more),
-            Err(TryRecvError::Empty) if worker.current.is_none() && worker.news.is_some() => {
-                // Whoever begins a turn from here on interrupts it; who did just before is served first.
-                worker.interrupt.clear();
-                match jobs.try_recv() {
-                    Ok((turn, job)) => worker.job(turn, job, report),
-                    Err(_) => worker.declare(pulse),
+        if backlog.jobs.is_empty() && !worker.drafting {
+            match jobs.recv_timeout(IDLE) {
+                Ok((turn, job)) => backlog.push(turn, job),
+                Err(RecvTimeoutError::Timeout) if worker.current.is_none() && worker.news.is_some() => {
+                    // Whoever begins a turn from here on interrupts it; who did just before is served first.
+                    worker.interrupt.clear();
+                    match jobs.try_recv() {
+                        Ok((turn, job)) => backlog.push(turn, job),
+                        Err(_) => {
+                            worker.declare(pulse);
+                            continue;
+                        }
+                    }
                 }
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            Err(TryRecvError::Empty) => continue,
+        }
+        loop {
+            match jobs.try_recv() {
+                Ok((turn, job)) => backlog.push(turn, job),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) if backlog.jobs.is_empty() => return,
+                Err(TryRecvError::Disconnected) => break,
+            }
+        }
+        let result = match backlog.jobs.pop_front() {
+            None => worker.model.advance().map(|more| worker.drafting = more),
+            Some((turn, job)) => worker.job(turn, job, report),
         };
         if let Err(error) = result {
             worker.give_up(&error, report);
+        }
+    }
+}
+
+/// Jobs that wait. Bounded by what the queue holds, and by the length of a command.
+#[derive(Default)]
+struct Backlog {
+    jobs: VecDeque<(TurnId, Job)>,
+}
+
+impl Backlog {
+    fn push(&mut self, turn: TurnId, job: Job) {
+        match (self.jobs.back_mut(), job) {
+            (Some((last, Job::Hear(waiting))), Job::Hear(samples))
+                if *last == turn && waiting.len() + samples.len() <= LONGEST =>
+            {
+                waiting.extend(samples);
+            }
+            (Some((last, Job::Draft)), Job::Resume) if *last == turn => {
+                self.jobs.pop_back();
+            }
+            (_, job) => self.jobs.push_back((turn, job)),
         }
     }
 }
@@ -119,14 +159,13 @@ impl Worker<'_> {
     }
 
     /// Tells the model what the home is like by now. What it knew holds until that is done, and if it cannot be done.
-    fn declare(&mut self, pulse: &Pulse) -> Result<(), ModelError> {
-        let Some(told) = self.news.take() else { return Ok(()) };
+    fn declare(&mut self, pulse: &Pulse) {
+        let Some(told) = self.news.take() else { return };
         match self.model.declare(&told, &mut || pulse.beat()) {
             Ok(()) => tracing::info!(tools = told.tools.len(), "the model was told of the home"),
             Err(ModelError::Interrupted) => self.news = Some(told),
             Err(error) => tracing::error!(%error, "the model could not be told of the home: it goes by what it knew"),
         }
-        Ok(())
     }
 
     /// The turn in progress comes to nothing.
@@ -144,6 +183,139 @@ impl Worker<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::dialogue::{Stop, ToolResult};
+    use crate::model::Start;
+    use crate::onnx;
+
+    #[test]
+    fn what_waits_is_done_with_the_least_work() {
+        let check = |jobs: &[(u64, Job)], expected: &[(u64, Job)]| {
+            let mut backlog = Backlog::default();
+            jobs.iter().for_each(|(turn, job)| backlog.push(TurnId(*turn), job.clone()));
+            let left: Vec<(u64, Job)> = backlog.jobs.into_iter().map(|(turn, job)| (turn.0, job)).collect();
+            assert_eq!(left, expected, "{jobs:?}");
+        };
+        let hear = |samples: &[f32]| Job::Hear(samples.to_vec());
+        check(&[], &[]);
+        // Sound in one piece, but no turn's sound with another's, and none across what comes between.
+        check(&[(1, hear(&[1.0])), (1, hear(&[2.0])), (1, hear(&[3.0]))], &[(1, hear(&[1.0, 2.0, 3.0]))]);
+        check(&[(1, hear(&[1.0])), (2, hear(&[2.0]))], &[(1, hear(&[1.0])), (2, hear(&[2.0]))]);
+        let drafted = [(1, hear(&[1.0])), (1, Job::Draft), (1, hear(&[2.0]))];
+        check(&drafted, &drafted);
+        // A draft that was taken back before it was begun.
+        check(&[(1, hear(&[1.0])), (1, Job::Draft), (1, Job::Resume), (1, hear(&[2.0]))], &[(1, hear(&[1.0, 2.0]))]);
+        check(&[(1, Job::Draft), (2, Job::Resume)], &[(1, Job::Draft), (2, Job::Resume)]);
+        // One that was begun is taken back by the model.
+        check(&[(1, Job::Resume), (1, hear(&[1.0]))], &[(1, Job::Resume), (1, hear(&[1.0]))]);
+        let turns = [(1, Job::Draft), (1, Job::Commit), (2, Job::Begin(Start::Fresh)), (2, hear(&[1.0]))];
+        check(&turns, &turns);
+        // No piece is longer than what may keep the thread from everything else.
+        let half = vec![0.5; LONGEST / 2 + 1];
+        check(&[(1, hear(&half)), (1, hear(&half))], &[(1, hear(&half)), (1, hear(&half))]);
+    }
+
+    /// Takes so much time for each block, and for each 80 ms of sound in it.
+    struct Slow {
+        block: Duration,
+        piece: Duration,
+    }
+
+    const PIECE: usize = 1280;
+
+    impl Respond for Slow {
+        fn declare(&mut self, _: &Declared, _: &mut dyn FnMut()) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn begin(&mut self, _: TurnId, _: Start) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn hear(&mut self, samples: &[f32]) -> Result<(), ModelError> {
+            std::thread::sleep(self.block + self.piece * (samples.len() / PIECE) as u32);
+            Ok(())
+        }
+        fn read(&mut self, _: &str) -> Result<(), ModelError> {
+            Err(ModelError::ReadsNoText)
+        }
+        fn draft(&mut self) -> Result<(), ModelError> {
+            std::thread::sleep(self.block);
+            Ok(())
+        }
+        fn advance(&mut self) -> Result<bool, ModelError> {
+            Ok(false)
+        }
+        fn resume(&mut self) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn commit(&mut self, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            emit(ReplyEvent::End(Stop::EndOfTurn));
+            Ok(())
+        }
+        fn answer(&mut self, _: &[ToolResult], _: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn settle(&mut self, _: &[ToolResult], _: &str) -> Result<(), ModelError> {
+            Ok(())
+        }
+        fn timeline(&self) -> Timeline {
+            Timeline::default()
+        }
+        fn cancel(&mut self) -> Result<(), ModelError> {
+            Ok(())
+        }
+    }
+
+    /// On a machine that needs more time to hear than there is, pieces at a time four times as much, streaming is not later
+    /// than hearing everything at the end, but for one block.
+    #[test]
+    fn a_slow_machine_is_no_later_than_one_that_waits() {
+        let library = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/lib/libonnxruntime.so");
+        onnx::init(&library).expect("scripts/setup installs ONNX Runtime");
+        let (block, piece, every, pieces) =
+            (Duration::from_millis(20), Duration::from_millis(8), Duration::from_millis(7), 80_u32);
+        let after_the_end = |streamed: bool| {
+            let (jobs, queue) = channel();
+            let (report, reports) = channel();
+            let thread = std::thread::spawn(move || {
+                let interrupt = Interrupt::new().expect("run options can be made");
+                let mut model = Slow { block, piece };
+                run(&mut model, &interrupt, &Pulse::default(), &queue, &mut |what| {
+                    // Nobody reads what comes after the end.
+                    let _ = report.send(what);
+                });
+            });
+            let give = |job| jobs.send((TurnId(1), job)).expect("the thread lives");
+            give(Job::Begin(Start::Fresh));
+            let mut sound = Vec::new();
+            for _ in 0..pieces {
+                std::thread::sleep(every);
+                if streamed { give(Job::Hear(vec![0.0; PIECE])) } else { sound.extend([0.0; PIECE]) }
+            }
+            let end = Instant::now();
+            if !streamed {
+                give(Job::Hear(sound));
+            }
+            give(Job::Draft);
+            give(Job::Commit);
+            reports.recv().expect("it answers");
+            let waited = end.elapsed();
+            drop(jobs);
+            thread.join().expect("it does not panic");
+            waited
+        };
+        let longest = block + piece * (LONGEST / PIECE) as u32;
+        let (batch, streamed) = (after_the_end(false), after_the_end(true));
+        println!("batch {batch:?}, streamed {streamed:?}, the longest block {longest:?}");
+        // Piece by piece it would be 80 times 28 ms behind 80 times 7.
+        assert!(streamed <= batch + longest);
+    }
+}
+
+#[cfg(test)]
+mod tests_of_news {
     use std::sync::mpsc::sync_channel;
 
     use super::*;

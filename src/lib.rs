@@ -59,6 +59,7 @@ pub mod mouth;
 pub mod onnx;
 pub mod service;
 pub mod speech;
+pub mod stream;
 pub mod telemetry;
 pub mod terminal;
 pub mod threads;

@@ -37,6 +37,18 @@ pub struct Timeline {
     pub tokens: usize,
     /// Those of them that the grammar forced and that were fed together with their predecessor.
     pub forced_tokens: usize,
+    /// Those of them that stood in the draft when the turn was committed.
+    pub drafted_tokens: usize,
+    /// Those of the drafted ones that the grammar forced.
+    pub drafted_forced_tokens: usize,
+    /// Drafts that were made, the one of the reply among them.
+    pub drafts: usize,
+    /// Computing done while the turn was heard: features, encoder and decoder over the rows that were final.
+    pub while_heard_ms: f64,
+    /// Computing spent on drafts that were taken back.
+    pub dropped_ms: f64,
+    /// From the start of the turn to the first call that was whole, told or not.
+    pub call_ready_ms: Option<f64>,
     /// Least log p(best) - log p(second) of these tokens, where the grammar left a choice; `None`: nowhere.
     pub margin: Option<f64>,
     /// Handlers of the home.

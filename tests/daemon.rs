@@ -203,6 +203,9 @@ fn a_command_after_the_wake_word_is_carried_out_and_answered() {
         assert!(speech_s(&played) > 0.8, "gap {gap_ms} ms: {} s were spoken", speech_s(&played));
         let after = &turn["after"];
         println!("gap {gap_ms} ms: {after}");
+        let t = &turn["timeline"];
+        println!("{} of {} tokens drafted, {} drafts", t["drafted_tokens"], t["tokens"], t["drafts"]);
+        assert!(t["while_heard_ms"].as_f64() > Some(0.0) && t["drafts"].as_u64() >= Some(1), "{t}");
         assert!(after["first_sound_ms"].as_f64() > after["call_ms"].as_f64(), "{after}");
     }
 

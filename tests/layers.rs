@@ -66,7 +66,7 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("zbus::", &["duck.rs"]),
         ("sd_notify::", &["service.rs"]),
         ("jiff::", &["home"]),
-        ("rustix::", &["home/timers.rs", "home/command.rs", "fetch.rs", "model/prepack.rs"]),
+        ("rustix::", &["home/timers.rs", "home/command.rs", "fetch.rs", "model/prepack.rs", "bench/latency.rs"]),
         ("rumqttc::", &["home/mqtt"]),
         ("ureq::", &["home/webhook.rs", "fetch/source.rs"]),
     ] {

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
+use std::time::Instant;
 
+use hearth::model::ModelError;
 use hearth::model::decoder::Decoder;
 use hearth::model::encoder::{Embedder, Encoder, Rows};
 use hearth::model::features::{self, BINS, FeatureConfig, LogMel};
@@ -247,6 +249,64 @@ fn streamed_audio_rows_equal_transformers() {
     }
     println!("streamed rows, blocks of 1 to 50 rows: {worst:.1e}");
     assert!(worst <= LIMIT);
+}
+
+/// A published folder has the whole encoder only: each block is encoded behind all that it depends on.
+#[test]
+fn audio_rows_of_windows_equal_those_of_the_whole() {
+    let spec =
+        serde_json::json!({"samples": 96_123, "seed": 5, "noise": 0.2, "gate_samples": 9_000, "sines": [[210.0, 0.3]]});
+    let samples = signal(&spec);
+    let mut model = Model::open("lookalike-fp32");
+    let expected = model.audio_rows(&samples);
+    let back = model.folder.config.audio_config.rows_back() * model.folder.config.text_config.hidden_size;
+    assert!(expected.len() > 3 * back, "most windows begin within the clip");
+    let mut hearing = Hearing::open(&model.folder, model.features.clone(), OPTIONS).expect("the encoder opens");
+    let mut worst = 0.0_f32;
+    for block_rows in [1, 2, 3, 7, 12, 25, 47, 100] {
+        hearing.reset().expect("a fresh start");
+        let mut rows = Vec::new();
+        for block in samples.chunks(block_rows * 640) {
+            hearing.push(block);
+            rows.extend(hearing.whole_rows(1, &model.interrupt).expect("it runs"));
+            // A draft in between changes nothing.
+            hearing.tail(&model.interrupt).expect("it runs");
+        }
+        rows.extend(hearing.tail(&model.interrupt).expect("it runs"));
+        worst = worst.max(error(&rows, &expected));
+    }
+    println!("rows of windows, blocks of 1 to 100 rows: {worst:.1e}");
+    assert!(worst <= LIMIT);
+}
+
+/// Cancelling does not wait for a long prefill, and leaves nothing of it.
+#[test]
+fn a_prefill_is_cut_short_within_its_run() {
+    let mut model = Model::open("tiny-split-fp32");
+    let ids: Vec<u32> = (0..4_000).map(|i| 300 + i % 500).collect();
+    let rows = model.text(&ids);
+    let started = Instant::now();
+    let expected = model.step(&rows);
+    let took = started.elapsed();
+    // On a busy machine the raise may come late: then it is tried again.
+    let cut = (0..10).any(|_| {
+        model.decoder.rewind(0).expect("it is emptied");
+        let interrupt = Arc::clone(&model.interrupt);
+        let raise = std::thread::spawn(move || {
+            std::thread::sleep(took / 8);
+            interrupt.raise();
+        });
+        let result = model.decoder.prefill(&rows, &model.interrupt);
+        raise.join().expect("it does not panic");
+        model.interrupt.clear();
+        match result {
+            Ok(()) => false,
+            Err(ModelError::Interrupted) => model.decoder.is_empty(),
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert!(cut, "a prefill of {took:?} is stopped after an eighth of it");
+    assert_eq!(model.step(&rows), expected, "the next one works");
 }
 
 #[test]

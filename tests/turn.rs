@@ -100,7 +100,15 @@ fn check_resume(model: &mut Gemma) {
 
 #[test]
 fn a_streamed_turn_equals_a_batch_however_it_is_cut() {
-    let mut model = load("tiny-split-fp32");
+    check_streamed(&mut load("tiny-split-fp32"));
+}
+
+#[test]
+fn a_streamed_turn_equals_a_batch_in_a_published_folder() {
+    check_streamed(&mut load_with("lookalike-fp32", &tools()[4..5]));
+}
+
+fn check_streamed(model: &mut Gemma) {
     let mut state = 7_u32;
     let mut below = |n: usize| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -108,7 +116,7 @@ fn a_streamed_turn_equals_a_batch_however_it_is_cut() {
     };
     for round in 0..12 {
         let all = sound(3_000 + below(45_000));
-        let expected = batch(&mut model, &all, Start::Fresh);
+        let expected = batch(model, &all, Start::Fresh);
         model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
         // From single samples' worth of time to 50 rows in one piece.
         let longest = [100, 641, 5_000, 32_000][round % 4];
@@ -128,7 +136,7 @@ fn a_streamed_turn_equals_a_batch_however_it_is_cut() {
             }
         }
         model.draft().expect("it drafts");
-        assert_eq!(commit(&mut model), expected, "round {round}, {} samples, {drafts} drafts", all.len());
+        assert_eq!(commit(model), expected, "round {round}, {} samples, {drafts} drafts", all.len());
     }
 }
 
@@ -143,6 +151,33 @@ fn a_committed_draft_drops_what_was_queued() {
     while model.advance().expect("it decodes") {}
     model.hear(&all[12_345..]).expect("it is queued");
     assert_eq!(commit(&mut model), expected);
+    let t = model.timeline();
+    assert_eq!((t.drafts, t.drafted_tokens, t.drafted_forced_tokens), (1, t.tokens, t.forced_tokens));
+}
+
+#[test]
+fn the_timeline_tells_what_was_done_when() {
+    let mut model = load("tiny-split-q8");
+    let all = sound(30_000);
+    model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
+    model.hear(&all[..20_000]).expect("it is heard");
+    assert!(model.timeline().while_heard_ms > 0.0, "rows are taken in while it hears");
+    model.draft().expect("it drafts");
+    while model.advance().expect("it decodes") {}
+    model.resume().expect("it resumes");
+    model.hear(&all[20_000..]).expect("it is heard");
+    model.draft().expect("it drafts");
+    let choices = model.choices().len();
+    assert!(model.advance().expect("it decodes"));
+    assert_eq!(model.choices().len(), choices + 1);
+    commit(&mut model);
+    let t = model.timeline();
+    assert!(t.dropped_ms > 0.0);
+    assert_eq!(t.drafts, 2);
+    // What the dropped draft wrote is not counted: one choice and what it forced stood when the turn was committed.
+    assert_eq!(t.drafted_tokens, 1 + t.drafted_forced_tokens);
+    assert!(t.tokens <= 48 && t.drafted_tokens <= t.tokens);
+    assert_eq!(model.choices().len(), t.tokens - t.forced_tokens);
 }
 
 #[test]

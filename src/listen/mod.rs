@@ -75,24 +75,30 @@ pub fn utterances(samples_16k: &[f32], config: &ListenConfig) -> Vec<Range<usize
 
 /// Like [`utterances`], with the reason why each of them ended.
 pub fn segments(samples_16k: &[f32], config: &ListenConfig) -> Vec<Segment> {
+    let ended = |(_, event)| match event {
+        SegmentEvent::Ended(segment) => Some(segment),
+        _ => None,
+    };
+    events(samples_16k, config).into_iter().filter_map(ended).collect()
+}
+
+/// All that a segmenter says of a recording, each with the number of samples that it had heard by then.
+pub fn events(samples_16k: &[f32], config: &ListenConfig) -> Vec<(usize, SegmentEvent)> {
     let (mut vad, mut segmenter) = (Vad::new(), Segmenter::new(config));
     let gain = gain(samples_16k);
     let (mut found, mut probabilities) = (Vec::new(), Vec::with_capacity(1));
-    let mut keep = |event| {
-        if let Some(SegmentEvent::Ended(segment)) = event {
-            found.push(segment);
-        }
-    };
+    let mut heard = 0;
     for samples in samples_16k.chunks(FRAME) {
         let louder: Vec<f32> = samples.iter().map(|v| v * gain).collect();
         vad.push(&louder, &mut probabilities);
         // The last frame may be incomplete.
         vad.push(&[0.0; FRAME][samples.len()..], &mut probabilities);
+        heard += samples.len();
         for probability in probabilities.drain(..) {
-            keep(segmenter.push(Frame::new(probability, samples)));
+            found.extend(segmenter.push(Frame::new(probability, samples)).map(|event| (heard, event)));
         }
     }
-    keep(segmenter.finish(samples_16k.len()));
+    found.extend(segmenter.finish(samples_16k.len()).map(|event| (heard, event)));
     found
 }
 

@@ -29,7 +29,7 @@ const MOVES_DB: f32 = 6.0;
 /// A frame of this probability keeps an utterance going.
 const GOES_ON: f32 = 0.5;
 /// Silence that may be the end: 208 ms.
-const PAUSE: usize = 13 * FRAME;
+pub const PAUSE: usize = 13 * FRAME;
 
 /// What is known of one frame of 16 ms.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -28,9 +28,6 @@ use crate::dialogue::{Declared, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec
 use crate::onnx::Interrupt;
 use crate::timeline::{Timeline, ms, timed};
 
-/// Audio rows that are encoded and prefilled together while the person speaks: 0.32 s. From 8 rows up the cost of a row
-/// no longer falls; a machine that lags behind finds more rows waiting and takes them all at once.
-const BLOCK_ROWS: usize = 8;
 /// Rows of the prefix that are prefilled together.
 const PREFIX_ROWS: usize = 64;
 /// Steps after a doubtful choice that are looked at for what the call might have been.
@@ -62,6 +59,9 @@ pub struct ModelConfig {
     /// Where a prefix and prepacked weights are kept; nowhere if not set. Below the state folder.
     #[serde(skip)]
     pub cache: Option<PathBuf>,
+    /// Every reply is one call: for measuring, no setting.
+    #[serde(skip)]
+    pub one_call: bool,
 }
 
 impl Default for ModelConfig {
@@ -75,6 +75,7 @@ impl Default for ModelConfig {
             prepack: true,
             sample: SampleConfig::default(),
             cache: None,
+            one_call: false,
         }
     }
 }
@@ -102,6 +103,15 @@ pub struct Gemma {
     turn: Option<Turn>,
     timeline: Timeline,
     start: StartTimes,
+}
+
+/// A token that the model chose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice {
+    /// Which.
+    pub token: u32,
+    /// By how much its logit was above the next allowed one's; infinite where the grammar left no other.
+    pub gap: f32,
 }
 
 /// The turn in progress.
@@ -141,11 +151,13 @@ struct Draft {
     loops: LoopDetector,
     events: Vec<ReplyEvent>,
     logits: Vec<f32>,
-    /// Least margin of all choices so far.
-    least: f32,
+    /// All choices so far.
+    choices: Vec<Choice>,
     tokens: usize,
     /// All that was chosen.
     written: Vec<u32>,
+    /// Computing spent on it.
+    spent_ms: f64,
     /// Chosen, but not in the context yet.
     unfed: Vec<u32>,
     /// Where the model was least sure, and less than it should be.
@@ -168,8 +180,8 @@ struct Fork {
 }
 
 impl Draft {
-    /// Keeps events to be released; a call among them is told how sure the model was.
-    fn keep(&mut self, events: Vec<ReplyEvent>) {
+    /// Keeps events to be released; a call among them is told how sure the model was. Is there one?
+    fn keep(&mut self, events: Vec<ReplyEvent>) -> bool {
         let is_call = events.iter().any(|event| matches!(event, ReplyEvent::Call(_)));
         let margin = self.margin.is_finite().then_some(self.margin);
         self.events.extend(events.into_iter().map(|event| match event {
@@ -179,6 +191,7 @@ impl Draft {
         if is_call {
             self.margin = f32::INFINITY;
         }
+        is_call
     }
 }
 
@@ -198,7 +211,7 @@ impl Gemma {
             }
             _ => folder,
         };
-        let parts = Parts::open(&folder, config.threads, tools);
+        let parts = Parts::open(&folder, &config, tools);
         Self::assemble(folder, config, tools, parts)
     }
 
@@ -271,6 +284,11 @@ impl Gemma {
         self.turn.as_ref().map(|turn| turn.id)
     }
 
+    /// What the model chose in its reply or draft so far, in order; the tokens that the grammar forced are not among them.
+    pub fn choices(&self) -> &[Choice] {
+        self.turn.as_ref().and_then(|turn| turn.draft.as_ref()).map_or(&[], |draft| &draft.choices)
+    }
+
     /// Makes the prefix that of this system text and these tools, which only a model that reads declarations sees.
     fn prefill_prefix(&mut self, system: &str, tools: &[ToolSpec], alive: &mut dyn FnMut()) -> Result<(), ModelError> {
         let declared = self.folder.manifest.declares_tools;
@@ -337,17 +355,20 @@ impl Gemma {
     }
 
     fn close_audio(&mut self) -> Result<Vec<f32>, ModelError> {
-        self.take_in(1)?;
-        let tail = self.hearing.tail(&self.interrupt)?;
-        let mut rows = self.embedder.audio(&tail);
+        // All that is left goes into the decoder in one step: final rows, tail and closers.
+        let mut encoded = match self.hearing.carries_state() {
+            true => self.hearing.whole_rows(1, &self.interrupt)?,
+            false => Vec::new(),
+        };
+        encoded.extend(self.hearing.tail(&self.interrupt)?);
+        let mut rows = self.embedder.audio(&encoded);
         rows.extend(&self.embed(prompt::AUDIO_TAIL)?);
         timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))
     }
 
-    /// Brings the audio rows that became final into the context, if there are at least `least`.
-    fn take_in(&mut self, least: usize) -> Result<(), ModelError> {
-        let encoded = self.hearing.whole_rows(least, &self.interrupt)?;
-        let rows = self.embedder.audio(&encoded);
+    /// Brings audio rows that are final into the context.
+    fn take_in(&mut self, encoded: &[f32]) -> Result<(), ModelError> {
+        let rows = self.embedder.audio(encoded);
         timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
     }
 
@@ -363,9 +384,10 @@ impl Gemma {
             loops: LoopDetector::default(),
             events: Vec::new(),
             logits,
-            least: f32::INFINITY,
+            choices: Vec::new(),
             tokens: 0,
             written: Vec::new(),
+            spent_ms: 0.0,
             unfed: Vec::new(),
             fork: None,
             margin: f32::INFINITY,
@@ -392,8 +414,9 @@ impl Gemma {
             pick.margin = pick.margin.min(lead(&draft.logits, wide.mask()?.as_slice(), pick.token));
         }
         draft.margin = draft.margin.min(pick.margin);
-        draft.least = draft.least.min(pick.margin);
-        self.timeline.margin = draft.least.is_finite().then(|| f64::from(draft.least));
+        draft.choices.push(Choice { token: pick.token, gap: pick.margin });
+        let least = draft.choices.iter().map(|choice| choice.gap).fold(f32::INFINITY, f32::min);
+        self.timeline.margin = least.is_finite().then(|| f64::from(least));
         self.mark(draft, mask.as_slice(), pick);
         let mut chosen = vec![pick.token];
         draft.grammar.accept(pick.token)?;
@@ -414,7 +437,9 @@ impl Gemma {
                 Some(stop) => Some(stop),
                 None => {
                     let events = draft.parser.push(token);
-                    draft.keep(events);
+                    if draft.keep(events) {
+                        self.note_call();
+                    }
                     let bound = (draft.tokens >= self.config.max_tokens).then_some(Stop::TokenLimit);
                     draft.loops.push(token).then_some(Stop::Loop).or(bound)
                 }
@@ -525,6 +550,13 @@ impl Gemma {
         Ok(None)
     }
 
+    /// A call is whole.
+    fn note_call(&mut self) {
+        if let (None, Some(turn)) = (self.timeline.call_ready_ms, &self.turn) {
+            self.timeline.call_ready_ms = Some(ms(turn.started.elapsed()));
+        }
+    }
+
     /// What it means when the model writes that token, if it ends the reply.
     fn stop(&self, token: u32) -> Option<Stop> {
         let ends = self.stops.contains(&token);
@@ -583,8 +615,13 @@ impl Respond for Gemma {
             return Ok(());
         }
         self.timeline.speech_ms += samples.len() as f64 / SAMPLES_PER_MS;
-        self.hearing.push(samples);
-        let taken = self.take_in(BLOCK_ROWS);
+        let mut heard_ms = 0.0;
+        let taken = timed(&mut heard_ms, || {
+            self.hearing.push(samples);
+            let encoded = self.hearing.block(&self.interrupt)?;
+            self.take_in(&encoded)
+        });
+        self.timeline.while_heard_ms += heard_ms;
         self.guard(taken)
     }
 
@@ -601,9 +638,13 @@ impl Respond for Gemma {
         if self.turn.as_ref().is_some_and(|turn| turn.draft.is_some()) {
             return Err(ModelError::OutOfOrder("a draft stands already"));
         }
-        let closed = self.close();
+        let mut spent_ms = 0.0;
+        let closed = timed(&mut spent_ms, || self.close());
         let logits = self.guard(closed)?;
-        let draft = self.start_draft(logits);
+        let draft = Draft { spent_ms, ..self.start_draft(logits) };
+        self.timeline.drafts += 1;
+        // What an earlier draft wrote is no part of the reply.
+        (self.timeline.tokens, self.timeline.forced_tokens, self.timeline.call_ready_ms) = (0, 0, None);
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
             self.timeline.first_token_ms = ms(turn.started.elapsed());
@@ -615,7 +656,9 @@ impl Respond for Gemma {
         let mut draft = self.take_draft()?;
         let started = Instant::now();
         let more = self.decode(&mut draft);
-        self.timeline.decode_ms += ms(started.elapsed());
+        let spent_ms = ms(started.elapsed());
+        self.timeline.decode_ms += spent_ms;
+        draft.spent_ms += spent_ms;
         if let Some(turn) = &mut self.turn {
             turn.draft = Some(draft);
         }
@@ -623,7 +666,7 @@ impl Respond for Gemma {
     }
 
     fn resume(&mut self) -> Result<(), ModelError> {
-        self.take_draft()?;
+        self.timeline.dropped_ms += self.take_draft()?.spent_ms;
         let Some(Turn { input: Input::Audio(audio), committed: false, .. }) = &mut self.turn else {
             return Err(ModelError::OutOfOrder("only an audio turn that is not committed resumes"));
         };
@@ -634,6 +677,8 @@ impl Respond for Gemma {
 
     fn commit(&mut self, emit: &mut dyn FnMut(ReplyEvent)) -> Result<(), ModelError> {
         let draft = self.take_draft()?;
+        (self.timeline.drafted_tokens, self.timeline.drafted_forced_tokens) =
+            (self.timeline.tokens, self.timeline.forced_tokens);
         if let Some(turn) = &mut self.turn {
             turn.committed = true;
             if let Input::Audio(audio) = &mut turn.input {
@@ -656,7 +701,7 @@ impl Respond for Gemma {
     /// so that whoever interrupts this finds all as it was.
     fn declare(&mut self, told: &Declared, alive: &mut dyn FnMut()) -> Result<(), ModelError> {
         self.turn = None;
-        let grammar = self.grammar.of(&self.tokenizer, &told.tools, answers(&self.folder))?;
+        let grammar = self.grammar.of(&self.tokenizer, &told.tools, answers(&self.folder, &self.config))?;
         let yes_no = yes_no(&grammar, &self.tokenizer, &told.tools)?;
         self.decoder.rewind(self.settled_rows)?;
         let (rows, kept) = (self.decoder.len(), self.decoder.saved()?);

@@ -61,6 +61,8 @@ pub enum Answers {
     StopOnly,
     /// Words, then the stop token.
     Text,
+    /// None: every reply is one call. For measuring models with random weights, whose answers are chance.
+    OneCall,
 }
 
 /// The compiled grammar of one set of tools.
@@ -143,6 +145,7 @@ fn lark(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Strin
             let text = writer.terminal(&format!("/(?s:.){{1,{MAX_ANSWER}}}/"));
             format!("{text}? <[{}]>", special.turn_close)
         }
+        Answers::OneCall => String::new(),
     };
     let mut calls = Vec::new();
     for (i, tool) in tools.iter().enumerate() {
@@ -157,12 +160,20 @@ fn lark(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Strin
         calls.push(format!("{} {arguments}", literal(&format!("call:{}{{", tool.name))));
     }
     if calls.is_empty() {
-        writer.named("start", &answer);
+        // A reply of nothing is none, so without tools even one that should call may stop.
+        let stop = format!("<[{}]>", special.turn_close);
+        writer.named("start", if answer.is_empty() { &stop } else { &answer });
     } else {
         let (open, close) = (special.tool_call_open, special.tool_call_close);
         let call = writer.rule(&format!("<[{open}]> ( {} ) <[{close}]>", calls.join(" | ")));
         let stop = special.tool_response_open;
-        writer.named("start", &format!("{answer} | {call}{{1,{MAX_CALLS}}} <[{stop}]>"));
+        writer.named(
+            "start",
+            &match answers {
+                Answers::OneCall => format!("{call} <[{stop}]>"),
+                Answers::StopOnly | Answers::Text => format!("{answer} | {call}{{1,{MAX_CALLS}}} <[{stop}]>"),
+            },
+        );
     }
     Ok(writer.out)
 }

@@ -5,12 +5,13 @@
 //! a draft can be taken back.
 //!
 //! Two encoders do the work. The *streaming* graph carries its state from block to block and never computes a row twice.
-//! A folder that has only the *whole* encoder (the published ones) is encoded from the first frame on when a draft is
-//! made: its final rows are the same, but nothing is gained while the person speaks.
+//! A folder that has only the *whole* encoder (the published ones) is encoded in windows: each begins as many rows before
+//! the new ones as these can depend on ([`super::manifest::AudioConfig::rows_back`]: 181 in Gemma 4, 7.2 s), and what it gives for the rows
+//! before is dropped. That is exact, and dear: blocks are as long as this machine needs to keep up ([`window_rows`]).
 
 use super::ModelError;
 use super::encoder::{Encoder, expect_width};
-use super::features::{BINS, FeatureConfig, LogMel, final_rows};
+use super::features::{BINS, FeatureConfig, LogMel, MAX_TOKENS, final_rows};
 use super::manifest::Folder;
 use crate::onnx::{Dtype, Graph, Interrupt, Options, Tensor};
 use crate::timeline::timed;
@@ -22,12 +23,23 @@ const FRAMES_PER_ROW: usize = 4;
 const STRIDE_ROWS: usize = 8;
 /// Most rows of one run: a longer block costs more per row, since its attention is masked and not skipped.
 const LONGEST_ROWS: usize = 32;
+/// Rows that are encoded together while the person speaks: 0.32 s. From 8 rows up the cost of a row no longer falls; a
+/// machine that lags behind finds more rows waiting and takes them all at once.
+const BLOCK_ROWS: usize = 8;
+/// Length of a row.
+const ROW_MS: f64 = 40.0;
+/// The first window, as long as the cost of a row is not known: 1 s.
+const FIRST_ROWS: usize = 25;
+/// Share of the time that encoding in windows may take; the rest is the decoder's.
+const WINDOW_SHARE: f64 = 0.5;
+/// So much the latest window counts in what a row costs.
+const NEW_WEIGHT: f64 = 0.3;
 
 /// Whichever encoder the folder has.
 #[derive(Debug)]
 pub enum AudioEncoder {
-    /// Encodes a turn from its start.
-    Whole(Encoder),
+    /// Encodes in windows.
+    Whole(WindowEncoder),
     /// Encodes block by block.
     Streaming(StreamEncoder),
 }
@@ -41,9 +53,51 @@ impl AudioEncoder {
         if folder.manifest.parts.contains_key(StreamEncoder::PART) {
             Ok(Self::Streaming(StreamEncoder::open(folder, options)?))
         } else {
-            Ok(Self::Whole(Encoder::open(folder, BINS, options)?))
+            Ok(Self::Whole(WindowEncoder::open(folder, options)?))
         }
     }
+}
+
+/// The whole encoder, run over windows.
+#[derive(Debug)]
+pub struct WindowEncoder {
+    encoder: Encoder,
+    rows_back: usize,
+    /// What a row costs on this machine, once known.
+    row_ms: Option<f64>,
+}
+
+impl WindowEncoder {
+    fn open(folder: &Folder, options: Options) -> Result<Self, ModelError> {
+        let encoder = Encoder::open(folder, BINS, options)?;
+        Ok(Self { encoder, rows_back: folder.config.audio_config.rows_back(), row_ms: None })
+    }
+
+    /// The rows from `first` on of all frames of a turn.
+    fn encode(&mut self, frames: &[f32], first: usize, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
+        let from = first.saturating_sub(self.rows_back);
+        let window = frames.get(from * FRAMES_PER_ROW * BINS..).unwrap_or_default();
+        let mut took_ms = 0.0;
+        let mut rows = timed(&mut took_ms, || self.encoder.encode(window, interrupt))?;
+        let n = window.len().div_ceil(FRAMES_PER_ROW * BINS).max(1);
+        let row_ms = took_ms / n as f64;
+        self.row_ms = Some(self.row_ms.map_or(row_ms, |known| known + NEW_WEIGHT * (row_ms - known)));
+        let width = rows.len() / n;
+        rows.drain(..((first - from) * width).min(rows.len()));
+        Ok(rows)
+    }
+}
+
+/// How many new rows a window is worth that begins up to `rows_back` rows before row `first`, at `row_ms` for a row; `None`
+/// if this machine never keeps up in windows. Then all is encoded when a draft is made, which costs no more than it
+/// would without windows.
+fn window_rows(rows_back: usize, first: usize, row_ms: Option<f64>) -> Option<usize> {
+    let Some(row_ms) = row_ms else { return Some(FIRST_ROWS) };
+    // (back + n) * row_ms <= share * n * ROW_MS
+    let gain_ms = WINDOW_SHARE * ROW_MS - row_ms;
+    let back = rows_back.min(first) as f64;
+    let rows = (back * row_ms / gain_ms).ceil().max(BLOCK_ROWS as f64);
+    (gain_ms > 0.0 && rows <= MAX_TOKENS as f64).then_some(rows as usize)
 }
 
 /// The streaming audio encoder: frames of a block and the state of the blocks before it to rows.
@@ -143,7 +197,6 @@ pub struct HearingTimes {
 pub struct Hearing {
     log_mel: LogMel,
     encoder: AudioEncoder,
-    width: usize,
     /// Streaming: frames that are not encoded yet. Whole: all frames.
     frames: Vec<f32>,
     /// Final rows given out.
@@ -161,7 +214,6 @@ impl Hearing {
         Ok(Self {
             log_mel: LogMel::new(config),
             encoder: AudioEncoder::open(folder, options)?,
-            width: folder.config.text_config.hidden_size,
             frames: Vec::new(),
             rows: 0,
             times: HearingTimes::default(),
@@ -188,23 +240,50 @@ impl Hearing {
         timed(&mut self.times.features_ms, || self.log_mel.push(samples, &mut self.frames));
     }
 
-    /// The next final rows [n, hidden], if there are at least `least` of them; else none. The whole encoder has none
-    /// before the end.
+    /// Does the encoder go on from where it was? Then the rest of the final rows is better taken before a tail.
+    pub fn carries_state(&self) -> bool {
+        matches!(self.encoder, AudioEncoder::Streaming(_))
+    }
+
+    /// The next final rows [n, hidden], if there are enough of them to be worth a block.
+    ///
+    /// # Errors
+    /// When the encoder fails or is interrupted.
+    pub fn block(&mut self, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
+        match &mut self.encoder {
+            AudioEncoder::Streaming(_) => self.whole_rows(BLOCK_ROWS, interrupt),
+            AudioEncoder::Whole(encoder) => {
+                let least = window_rows(encoder.rows_back, self.rows, encoder.row_ms).unwrap_or(usize::MAX);
+                self.whole_rows(least, interrupt)
+            }
+        }
+    }
+
+    /// The next final rows [n, hidden], if there are at least `least` of them; else none.
     ///
     /// # Errors
     /// When the encoder fails or is interrupted.
     pub fn whole_rows(&mut self, least: usize, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
-        let AudioEncoder::Streaming(encoder) = &mut self.encoder else { return Ok(Vec::new()) };
+        let least = least.max(1);
+        let whole = self.frames.len() / (FRAMES_PER_ROW * BINS);
+        let encode_ms = &mut self.times.encode_ms;
+        let encoder = match &mut self.encoder {
+            AudioEncoder::Streaming(encoder) => encoder,
+            AudioEncoder::Whole(_) if whole < self.rows + least => return Ok(Vec::new()),
+            AudioEncoder::Whole(encoder) => {
+                let frames = &self.frames[..whole * FRAMES_PER_ROW * BINS];
+                let rows = timed(encode_ms, || encoder.encode(frames, self.rows, interrupt))?;
+                self.rows = whole;
+                return Ok(rows);
+            }
+        };
         let mut rows = Vec::new();
         let mut taken = 0;
-        loop {
-            let ready = self.frames.len() / (FRAMES_PER_ROW * BINS) - taken;
-            if ready < least.max(1) {
-                break;
-            }
+        while whole - taken >= least {
+            let ready = whole - taken;
             let n = if ready < STRIDE_ROWS { ready } else { (ready - ready % STRIDE_ROWS).min(LONGEST_ROWS) };
             let block = &self.frames[taken * FRAMES_PER_ROW * BINS..(taken + n) * FRAMES_PER_ROW * BINS];
-            rows.extend(timed(&mut self.times.encode_ms, || encoder.encode(block, true, interrupt))?);
+            rows.extend(timed(encode_ms, || encoder.encode(block, true, interrupt))?);
             taken += n;
         }
         self.frames.drain(..taken * FRAMES_PER_ROW * BINS);
@@ -224,9 +303,7 @@ impl Hearing {
                 timed(&mut times.encode_ms, || encoder.encode(&self.frames, false, interrupt))
             }
             AudioEncoder::Whole(encoder) => {
-                let mut rows = timed(&mut times.encode_ms, || encoder.encode(&self.frames, interrupt))?;
-                rows.drain(..(self.rows * self.width).min(rows.len()));
-                Ok(rows)
+                timed(&mut times.encode_ms, || encoder.encode(&self.frames, self.rows, interrupt))
             }
         }
     }
@@ -236,5 +313,37 @@ impl Hearing {
     pub fn resume(&mut self) -> usize {
         self.rows = final_rows(self.log_mel.n_samples());
         self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::manifest::AudioConfig;
+
+    #[test]
+    fn a_window_is_as_long_as_the_machine_needs() {
+        let check = |first, row_ms, expected| {
+            assert_eq!(window_rows(181, first, row_ms), expected, "{first} {row_ms:?}");
+        };
+        // Not measured yet.
+        check(0, None, Some(25));
+        // Nothing lies before the first rows, so a short block is as good as a long one.
+        check(0, Some(4.0), Some(8));
+        // 181 rows of the past at 4 ms are paid by 46 rows that may take 20 ms each: 227 * 4 <= 46 * 20.
+        check(500, Some(4.0), Some(46));
+        check(100, Some(4.0), Some(25));
+        check(500, Some(10.0), Some(181));
+        // 30 s are all that is ever heard.
+        check(500, Some(16.1), Some(748));
+        check(500, Some(16.2), None);
+        check(500, Some(20.0), None);
+        check(0, Some(25.0), None);
+    }
+
+    #[test]
+    fn gemma_looks_back_7_seconds() {
+        let audio = AudioConfig { num_hidden_layers: 12, attention_chunk_size: 12, conv_kernel_size: 5 };
+        assert_eq!(audio.rows_back(), 181);
     }
 }

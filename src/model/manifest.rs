@@ -181,11 +181,43 @@ impl TextConfig {
     }
 }
 
+/// `audio_config` of Gemma's `config.json`, as far as the runtime needs it: how far the encoder looks back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct AudioConfig {
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// The row itself and those before it that attention sees.
+    #[serde(default = "AudioConfig::default_chunk")]
+    pub attention_chunk_size: usize,
+    /// Rows that the convolution sees.
+    #[serde(default = "AudioConfig::default_kernel")]
+    pub conv_kernel_size: usize,
+}
+
+impl AudioConfig {
+    fn default_chunk() -> usize {
+        12
+    }
+
+    fn default_kernel() -> usize {
+        5
+    }
+
+    /// So many rows back a row depends on: each layer's attention and convolution look back, and the first row of what is
+    /// encoded lacks frames before it.
+    pub fn rows_back(&self) -> usize {
+        let of_a_layer = self.attention_chunk_size.saturating_sub(1) + self.conv_kernel_size.saturating_sub(1);
+        self.num_hidden_layers * of_a_layer + 1
+    }
+}
+
 /// `config.json`, as far as the runtime needs it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Config {
     /// The decoder.
     pub text_config: TextConfig,
+    /// The audio encoder.
+    pub audio_config: AudioConfig,
     /// Token that stands for one audio row.
     pub audio_token_id: u32,
 }

@@ -10,6 +10,7 @@ use super::ModelError;
 use super::decoder::Decoder;
 use super::encoder::Embedder;
 use super::features::FeatureConfig;
+use super::generate::ModelConfig;
 use super::grammar::{Answers, Grammar};
 use super::hearing::Hearing;
 use super::manifest::Folder;
@@ -55,7 +56,8 @@ pub struct Parts {
 
 impl Parts {
     /// Opens every part of `folder`; tokenizer and grammar on a thread of their own. ONNX Runtime must be open.
-    pub fn open(folder: &Folder, threads: usize, tools: &[ToolSpec]) -> Self {
+    pub fn open(folder: &Folder, config: &ModelConfig, tools: &[ToolSpec]) -> Self {
+        let threads = config.threads;
         let options = Options { threads, spin: true };
         let embedder = || {
             let interrupt = Arc::new(Interrupt::new()?);
@@ -67,7 +69,7 @@ impl Parts {
         std::thread::scope(|scope| {
             let words = scope.spawn(|| {
                 let mut words_ms = 0.0;
-                (timed(&mut words_ms, || read_words(folder, tools)), words_ms)
+                (timed(&mut words_ms, || read_words(folder, config, tools)), words_ms)
             });
             let features = || read_features(&folder.dir);
             let hearing = timed(&mut times.hearing_ms, || features().and_then(|it| Hearing::open(folder, it, options)));
@@ -84,15 +86,19 @@ impl Parts {
     }
 }
 
-fn read_words(folder: &Folder, tools: &[ToolSpec]) -> Result<(Tokenizer, Grammar), ModelError> {
+fn read_words(folder: &Folder, config: &ModelConfig, tools: &[ToolSpec]) -> Result<(Tokenizer, Grammar), ModelError> {
     let tokenizer = Tokenizer::load(&folder.dir.join("tokenizer.json"))?;
-    let grammar = Grammar::compile(&tokenizer, tools, answers(folder))?;
+    let grammar = Grammar::compile(&tokenizer, tools, answers(folder, config))?;
     Ok((tokenizer, grammar))
 }
 
 /// How a model of this folder answers where it calls nothing.
-pub(super) fn answers(folder: &Folder) -> Answers {
-    if folder.manifest.phrases { Answers::Text } else { Answers::StopOnly }
+pub(super) fn answers(folder: &Folder, config: &ModelConfig) -> Answers {
+    match folder.manifest.phrases {
+        _ if config.one_call => Answers::OneCall,
+        true => Answers::Text,
+        false => Answers::StopOnly,
+    }
 }
 
 fn read_features(dir: &Path) -> Result<FeatureConfig, ModelError> {

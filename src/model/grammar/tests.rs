@@ -68,6 +68,10 @@ fn replies_that_are_taken_and_refused() {
     let silent = Grammar::compile(&words, &tools(), Answers::StopOnly).expect("compiles");
     let phrasing = Grammar::compile(&words, &tools(), Answers::Text).expect("compiles");
     let wrap = |body: &str| format!("<|tool_call>call:{}<tool_call|><|tool_response>", body.replace('§', "<|\"|>"));
+    let calling = Grammar::compile(&words, &tools(), Answers::OneCall).expect("compiles");
+    let two = "<|tool_call>call:stop{}<tool_call|>".repeat(2) + "<|tool_response>";
+    assert!(takes(&calling, &words, &wrap("stop{}")) && takes(&silent, &words, &two));
+    assert!(!takes(&calling, &words, &two) && !takes(&calling, &words, "<turn|>"));
     let good = [
         "turn_on{kind:§light§}",
         "turn_on{kind:§lights§,room:§living room§}",
