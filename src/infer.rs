@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use crate::conversation::Job;
 use crate::dialogue::{ReplyEvent, TurnId};
-use crate::model::{ModelError, Respond};
+use crate::model::{ModelError, Respond, Start, prompt};
 use crate::onnx::Interrupt;
 use crate::threads::Pulse;
 use crate::timeline::Timeline;
 
 /// How long it sleeps without a job before it shows that it is alive.
 const IDLE: Duration = Duration::from_secs(1);
+/// Samples of a recording that are heard at once: half a second.
+const PIECE: usize = 8_000;
 
 /// What the thread reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,8 @@ pub enum Report {
     Times(TurnId, Timeline),
     /// The turn cannot go on.
     Failed(TurnId),
+    /// What is said in the recording of that turn; none when it could not be told, and whether to ask again later.
+    Transcript(TurnId, Option<String>, bool),
 }
 
 /// Does jobs until the other end is dropped. A turn that failed or was cancelled gets no further job done.
@@ -35,7 +39,7 @@ pub fn run(
     jobs: &Receiver<(TurnId, Job)>,
     report: &mut dyn FnMut(Report),
 ) {
-    let mut worker = Worker { model, interrupt, current: None, drafting: false };
+    let mut worker = Worker { model, interrupt, pulse, current: None, drafting: false };
     loop {
         pulse.beat();
         let next = if worker.drafting {
@@ -64,6 +68,7 @@ pub fn run(
 struct Worker<'a> {
     model: &'a mut dyn Respond,
     interrupt: &'a Interrupt,
+    pulse: &'a Pulse,
     /// The turn whose jobs are done; none after it failed.
     current: Option<TurnId>,
     /// A draft stands and is not decoded to its end.
@@ -77,6 +82,16 @@ impl Worker<'_> {
             (self.current, self.drafting) = (Some(turn), false);
             return self.model.begin(turn, start);
         }
+        if let Job::Transcribe(samples) = job {
+            (self.current, self.drafting) = (None, false);
+            let transcript = self.transcript(turn, &samples);
+            let dropped = self.model.cancel();
+            let words = transcript.and_then(|words| dropped.map(|()| words));
+            let again = matches!(words, Err(ModelError::Interrupted));
+            let words = words.inspect_err(|error| tracing::debug!(turn = turn.0, %error, "no transcript"));
+            report(Report::Transcript(turn, words.ok(), again));
+            return Ok(());
+        }
         if self.current != Some(turn) {
             return Ok(());
         }
@@ -85,7 +100,7 @@ impl Worker<'_> {
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
-            Job::Begin(_) => Ok(()),
+            Job::Begin(_) | Job::Transcribe(_) => Ok(()),
             Job::Hear(samples) => self.model.hear(&samples),
             Job::Read(text) => self.model.read(&text),
             Job::Draft => self.model.draft(),
@@ -102,6 +117,30 @@ impl Worker<'_> {
             report(Report::Times(turn, self.model.timeline()));
         }
         Ok(())
+    }
+
+    /// What is said in a recording, as the model hears it. Gives way to a turn that begins.
+    fn transcript(&mut self, turn: TurnId, samples: &[f32]) -> Result<String, ModelError> {
+        self.model.begin(turn, Start::Continue)?;
+        for piece in samples.chunks(PIECE) {
+            self.pulse.beat();
+            if self.interrupt.is_raised() {
+                return Err(ModelError::Interrupted);
+            }
+            self.model.hear(piece)?;
+        }
+        self.model.question(prompt::TRANSCRIBE)?;
+        self.model.draft()?;
+        while self.model.advance()? {
+            self.pulse.beat();
+        }
+        let mut words = String::new();
+        self.model.commit(&mut |event| {
+            if let ReplyEvent::Text(piece) = event {
+                words.push_str(&piece);
+            }
+        })?;
+        Ok(words.trim().to_owned())
     }
 
     /// The turn in progress comes to nothing.

@@ -224,8 +224,7 @@ impl Speaker {
             Ok((stream, ring, tap))
         };
         let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
-        let (stream, ring, tap) =
-            build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
+        let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
         if let Some(sender) = &self.tap {
             match sender.try_send(tap) {
                 Ok(()) => {}
@@ -233,13 +232,7 @@ impl Speaker {
                 Err(TrySendError::Disconnected(_)) => self.tap = None,
             }
         }
-        tracing::info!(
-            device = device_name,
-            rate_hz,
-            channels,
-            format = device::format_name(format),
-            "output opened"
-        );
+        tracing::info!(device = device_name, rate_hz, channels, format = device::format_name(format), "output opened");
         let stream = Some(stream);
         Ok(Open { stream, rate_hz, device: device_name, id, ring, shared, put: 0, asked: Instant::now() })
     }

@@ -88,6 +88,8 @@ struct Turn {
     id: TurnId,
     started: Instant,
     input: Input,
+    /// Asked about what was heard, and the grammar of an answer in words.
+    question: Option<(String, Grammar)>,
     draft: Option<Draft>,
     committed: bool,
 }
@@ -247,7 +249,11 @@ impl Gemma {
         self.take_in(1)?;
         let tail = self.hearing.tail(&self.interrupt)?;
         let mut rows = self.embedder.audio(&tail);
-        rows.extend(&self.embed(prompt::AUDIO_TAIL)?);
+        let question = self.turn.as_ref().and_then(|turn| turn.question.as_ref());
+        rows.extend(&match question {
+            Some((words, _)) => self.embed(&format!("{}{}", prompt::AUDIO_END, prompt::question(words)))?,
+            None => self.embed(prompt::AUDIO_TAIL)?,
+        });
         timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))
     }
 
@@ -259,8 +265,9 @@ impl Gemma {
     }
 
     fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
+        let question = self.turn.as_ref().and_then(|turn| turn.question.as_ref());
         Draft {
-            grammar: self.grammar.start(),
+            grammar: question.map_or(&self.grammar, |(_, grammar)| grammar).start(),
             parser: ReplyParser::new(&self.tokenizer),
             sampler: Sampler::new(self.config.sample.clone()),
             loops: LoopDetector::default(),
@@ -383,8 +390,8 @@ impl Respond for Gemma {
         self.decoder.rewind(self.settled_rows)?;
         self.hearing.reset()?;
         self.timeline = Timeline::default();
-        self.turn =
-            Some(Turn { id: turn, started: Instant::now(), input: Input::Nothing, draft: None, committed: false });
+        let (started, input) = (Instant::now(), Input::Nothing);
+        self.turn = Some(Turn { id: turn, started, input, question: None, draft: None, committed: false });
         Ok(())
     }
 
@@ -415,6 +422,17 @@ impl Respond for Gemma {
         }
         let turn = self.turn.as_mut().ok_or(ModelError::OutOfOrder("no turn was begun"))?;
         turn.input = Input::Text(text.to_owned());
+        Ok(())
+    }
+
+    fn question(&mut self, text: &str) -> Result<(), ModelError> {
+        if !(self.folder.manifest.reads_text && self.folder.manifest.phrases) {
+            return Err(ModelError::ReadsNoText);
+        }
+        let Some(turn @ Turn { input: Input::Audio(_), draft: None, .. }) = &mut self.turn else {
+            return Err(ModelError::OutOfOrder("nothing was heard"));
+        };
+        turn.question = Some((text.to_owned(), Grammar::compile(&self.tokenizer, &[], Answers::Text)?));
         Ok(())
     }
 
