@@ -47,7 +47,7 @@ changed() { [[ $(show "$1") != "$2" ]]; }
 more() { (($(show "$1") > $2)); }
 
 until_is 30 "the service manager runs" systemctl --user list-units
-scripts/install --user >/dev/null
+scripts/install --user --no-start >/dev/null
 systemctl --user daemon-reload
 begun=$SECONDS
 systemctl --user start hearth || die "it does not start"
