@@ -262,7 +262,8 @@ fn described(record: &Record) -> String {
     if let Some(ms) = record.after.first_sound_ms {
         text.push_str(&format!(" ({ms:.0} ms after the last word)"));
     }
-    text
+    // What a model writes may hold anything; a terminal takes control characters for commands.
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
