@@ -296,7 +296,7 @@ impl Config {
         let twice = self.wake.words.iter().any(|word| word.word == self.wake.stop_word);
         let risk = &self.risk;
         let margin = model.min_margin.unwrap_or(0.0);
-        let checks: [(&'static str, String, bool, &'static str); 24] = [
+        let checks: [(&'static str, String, bool, &'static str); 25] = [
             ("model.min_margin", margin.to_string(), (0.0..=100.0).contains(&margin), "0 to 100"),
             ("risk.confirm_s", risk.confirm_s.to_string(), (1..=120).contains(&risk.confirm_s), "1 to 120"),
             ("audit.files", self.audit.files.to_string(), self.audit.files <= 100, "0 to 100"),
@@ -304,6 +304,12 @@ impl Config {
             ("wake.words.word", names.join(", "), named, "words"),
             ("wake.stop_word", self.wake.stop_word.clone(), !twice, "no wake word"),
             ("history.turns", self.history.turns.to_string(), self.history.turns <= 10_000, "0 to 10000"),
+            (
+                "history.transcribe",
+                self.history.transcribe.to_string(),
+                !self.history.transcribe || self.record.clips,
+                "false, or with record.clips = true",
+            ),
             ("turn.wait_ms", turn.wait_ms.to_string(), (500..=30_000).contains(&turn.wait_ms), "500 to 30000"),
             ("turn.follow_up_ms", turn.follow_up_ms.to_string(), turn.follow_up_ms <= 30_000, "0 to 30000"),
             ("turn.question_ms", turn.question_ms.to_string(), turn.question_ms <= 30_000, "0 to 30000"),

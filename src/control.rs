@@ -154,6 +154,8 @@ pub enum Request {
     Say(String),
     /// Read the configuration again.
     Reload,
+    /// What has been counted of the sound devices.
+    Figures,
 }
 
 /// A request with the place for its answer: [`done`], [`refused`], or any object of one's own. Dropping `reply` tells the
@@ -216,11 +218,12 @@ fn parse(line: &[u8]) -> Result<Line, String> {
         ("ptt", _, None) => return Err("`ptt` takes an `action`: start, stop, toggle or hold".into()),
         ("cancel", None, None) => Line::Order(Request::Cancel),
         ("reload", None, None) => Line::Order(Request::Reload),
+        ("figures", None, None) => Line::Order(Request::Figures),
         ("ask" | "say", None, Some(text)) if text.trim().is_empty() => return Err("`text` is empty".into()),
         ("ask", None, Some(text)) => Line::Order(Request::Ask(text)),
         ("say", None, Some(text)) => Line::Order(Request::Say(text)),
         ("ask" | "say", None, None) => return Err(format!("`{}` takes a `text`", written.r#do)),
-        ("status" | "watch" | "mute" | "unmute" | "ptt" | "cancel" | "reload" | "ask" | "say", ..) => {
+        ("status" | "watch" | "mute" | "unmute" | "ptt" | "cancel" | "reload" | "figures" | "ask" | "say", ..) => {
             return Err(format!("`{}` has a key too many", written.r#do));
         }
         (other, ..) => return Err(format!("`{other}` is not known")),
@@ -245,6 +248,7 @@ mod tests {
         check(r#"{"do":"ptt","action":"toggle"}"#, Ok(Line::Order(Request::Ptt(PttAction::Toggle))));
         check(r#"{"do":"ptt","action":"hold"}"#, Ok(Line::Hold));
         check(r#"{"do":"ask","text":"lights on"}"#, Ok(Line::Order(Request::Ask("lights on".into()))));
+        check(r#"{"do":"figures"}"#, Ok(Line::Order(Request::Figures)));
         check(r#"{"do":"ptt"}"#, Err("start, stop, toggle or hold"));
         check(r#"{"do":"ptt","action":"press"}"#, Err("start, stop, toggle or hold"));
         check(r#"{"do":"say"}"#, Err("takes a `text`"));

@@ -18,6 +18,7 @@ use crate::dialogue::{Declared, Outcome, ReplyEvent, ToolCall, ToolResult, TurnI
 use crate::followup::Memory;
 use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
 use crate::model::Start;
+use crate::speech::Splitter;
 
 /// Where the conversation stands, as everyone may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -91,6 +92,8 @@ pub enum Input {
     Voiced(TurnId, Vec<f32>),
     /// A sentence to speak, for instance that a timer rings.
     Announce(String),
+    /// Ring once, unless something goes on.
+    Ring,
     /// What was said before is no longer part of the conversation.
     Forget,
     /// Other settings, from the next turn on.
@@ -125,6 +128,8 @@ pub enum Job {
     Cancel,
     /// Between turns: the home is another. Belongs to no turn.
     Declare(Box<Declared>),
+    /// Write down what is said in a recording of that turn, in idle time.
+    Transcribe(Vec<f32>),
 }
 
 /// What is to be done.
@@ -138,8 +143,6 @@ pub enum Output {
     Call(TurnId, ToolCall),
     /// Speak a whole sentence.
     Say(TurnId, String),
-    /// Speak the model's own text as its sentences become complete.
-    Stream(TurnId, String),
     /// Make sound of a text that the model cannot read: report [`Input::Voiced`].
     Voice(TurnId, String),
     /// Nothing more will be said in this turn: report [`Input::Spoken`] when all has been heard.
@@ -148,6 +151,8 @@ pub enum Output {
     Hush(TurnId),
     /// Play a sound.
     Play(Earcon),
+    /// Play the sound of ringing.
+    Ring(TurnId),
     /// Show the state.
     Show(State),
     /// Somebody called or pressed the key, and said nothing.
@@ -191,6 +196,8 @@ struct Turn {
     opened: Option<Opened>,
     /// What is said, for the ears: it may name the wake word.
     words: String,
+    /// The model's own text from its last whole sentence on.
+    sentence: Splitter,
 }
 
 /// Why the microphone opens.
@@ -275,6 +282,7 @@ impl Conversation {
             Input::Ask(text) => self.ask(text, &mut out),
             Input::Voiced(id, samples) => self.voiced(id, samples, &mut out),
             Input::Announce(text) => self.announce(text, &mut out),
+            Input::Ring => self.ring(&mut out),
             Input::Forget => {
                 self.fresh = true;
                 self.memory = Memory::new(self.config.consent);
@@ -324,7 +332,8 @@ impl Conversation {
         let memory = std::mem::take(&mut self.memory);
         let (assistant, words) = (Assistant::remembering(self.config.phrases, memory, self.now), String::new());
         let (drafted, settled, asked, called) = (false, false, false, false);
-        self.turn = Some(Turn { id, assistant, drafted, settled, asked, called, opened, words });
+        let sentence = Splitter::new();
+        self.turn = Some(Turn { id, assistant, drafted, settled, asked, called, opened, words, sentence });
         id
     }
 
@@ -503,12 +512,28 @@ impl Conversation {
             self.waiting.push(text);
             return;
         }
+        let id = self.said_turn();
+        self.speak(id, text, out);
+        out.push(Output::EndSpeech(id));
+    }
+
+    /// A turn in which there is nothing to decide.
+    fn said_turn(&mut self) -> TurnId {
         let id = self.new_turn(None);
         if let Some(turn) = &mut self.turn {
             turn.settled = true;
         }
-        self.speak(Output::Say(id, text), out);
-        out.push(Output::EndSpeech(id));
+        id
+    }
+
+    /// Rings as it speaks: whatever silences a reply silences this too.
+    fn ring(&mut self, out: &mut Vec<Output>) {
+        if self.turn.is_none() {
+            let id = self.said_turn();
+            out.push(Output::Ring(id));
+            self.show_busy(State::Speaking, out);
+            out.push(Output::EndSpeech(id));
+        }
     }
 
     /// What waited for the end of the turn.
@@ -520,22 +545,37 @@ impl Conversation {
     }
 
     /// Says something of the turn in progress, and tells the ears what.
-    fn speak(&mut self, line: Output, out: &mut Vec<Output>) {
-        if let (Some(turn), Output::Say(_, text) | Output::Stream(_, text)) = (&mut self.turn, &line) {
-            if !turn.words.is_empty() && matches!(line, Output::Say(..)) {
+    fn speak(&mut self, id: TurnId, sentence: String, out: &mut Vec<Output>) {
+        if let Some(turn) = &mut self.turn {
+            if !turn.words.is_empty() {
                 turn.words.push(' ');
             }
-            turn.words.push_str(text);
+            turn.words.push_str(&sentence);
             out.push(Output::Listen(ListenCommand::Speaking(Some(turn.words.clone()))));
         }
-        out.push(line);
+        out.push(Output::Say(id, sentence));
         self.show_busy(State::Speaking, out);
+    }
+
+    /// Takes a piece of the model's own text, or its end: what is a whole sentence is said, while it writes the next.
+    fn stream(&mut self, id: TurnId, piece: Option<&str>, out: &mut Vec<Output>) {
+        let Some(turn) = &mut self.turn else { return };
+        let sentences = match piece {
+            Some(piece) => turn.sentence.push(piece),
+            None => turn.sentence.finish(),
+        };
+        for sentence in sentences {
+            self.speak(id, sentence, out);
+        }
     }
 
     fn turn_event(&mut self, id: TurnId, event: Event, out: &mut Vec<Output>) {
         // What belongs to a past turn is dropped here.
         let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id && !turn.settled) else { return };
         for command in turn.assistant.handle(event) {
+            if !matches!(command, Command::Stream(_)) {
+                self.stream(id, None, out);
+            }
             match command {
                 Command::Call(call) => {
                     if let Some(turn) = &mut self.turn {
@@ -544,8 +584,8 @@ impl Conversation {
                     out.push(Output::Call(id, call));
                     self.show_busy(State::Acting, out);
                 }
-                Command::Say(sentence) => self.speak(Output::Say(id, sentence), out),
-                Command::Stream(piece) => self.speak(Output::Stream(id, piece), out),
+                Command::Say(sentence) => self.speak(id, sentence, out),
+                Command::Stream(piece) => self.stream(id, Some(&piece), out),
                 Command::Answer(results) => out.push(Output::Model(id, Job::Answer(results))),
                 Command::Settle { results, said } => {
                     out.push(Output::EndSpeech(id));

@@ -50,6 +50,10 @@ const MORE: Duration = Duration::from_secs(30);
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Without a timer the loop wakes up for other things only.
 const FAR: Duration = Duration::from_secs(3600);
+/// What rings is named again at every so many looks, and only sounds at the others.
+const RINGS: u32 = 4;
+/// So long after the last turn the model may be asked about it: nobody is likely to go on speaking.
+const REST: Duration = Duration::from_secs(8);
 
 /// Runs until a signal ends it. The socket answers from the first moment, the microphone is heard once all is loaded.
 ///
@@ -113,7 +117,9 @@ struct Daemon {
     /// Somebody has called since something began to ring.
     answering: bool,
     /// Something rings, as the ears were told.
-    rings: bool,
+    ears_ring: bool,
+    /// How often what rings has been heard in a row.
+    rings: u32,
     /// The last time that anything was said to the model.
     last_turn: Instant,
     /// Calls that are to be started.
@@ -157,7 +163,8 @@ impl Daemon {
             asked: None,
             key_down_at: None,
             answering: false,
-            rings: false,
+            ears_ring: false,
+            rings: 0,
             last_turn: Instant::now(),
             to_call: Vec::new(),
         };
@@ -220,6 +227,9 @@ impl Daemon {
             Notice::Model(infer::Report::Reply(turn, event)) => self.input(Input::Reply(turn, event)),
             Notice::Model(infer::Report::Failed(turn)) => self.input(Input::Failed(turn)),
             Notice::Model(infer::Report::Times(turn, timeline)) => self.turns.times(turn, timeline),
+            Notice::Model(infer::Report::Transcript(turn, heard, again)) => {
+                self.turns.transcribed(turn, heard, again);
+            }
             Notice::Mouth(mouth::Report::Began(turn)) => self.turns.began_to_speak(turn),
             Notice::Mouth(mouth::Report::Spoken(turn)) => {
                 self.turns.close(turn);
@@ -352,11 +362,11 @@ impl Daemon {
                     self.to_call.push((turn, call));
                 }
                 Output::Say(turn, text) => self.say(Line::Say(turn, text)),
-                Output::Stream(turn, text) => self.say(Line::Stream(turn, text)),
                 Output::Voice(turn, text) => self.say(Line::Voice(turn, text)),
                 Output::EndSpeech(turn) => self.say(Line::End(turn)),
                 Output::Hush(turn) => self.hush.up_to(turn),
                 Output::Play(earcon) => self.say(Line::Play(earcon)),
+                Output::Ring(turn) => self.say(Line::Ring(turn)),
                 Output::Show(state) => self.show(state),
                 Output::NothingSaid => {
                     self.publisher.event("nothing_said", &json!({}));
@@ -449,6 +459,10 @@ impl Daemon {
                 Ok(restart) => json!({"restart_for": restart}),
                 Err(reason) => control::refused(reason, Some(CONFIG)),
             },
+            Request::Figures => {
+                let (capture, playback) = (&self.threads.capture_times, &self.threads.playback_times);
+                json!({"callbacks": {"capture": capture.figures(), "playback": playback.figures()}})
+            }
             _ if !self.is_ready() => loading(),
             Request::Ptt(action) => self.key(action),
             Request::Say(text) => {
@@ -512,7 +526,7 @@ impl Daemon {
 
     fn ring(&mut self) {
         for timer in self.timers.due() {
-            self.answering = false;
+            (self.answering, self.rings) = (false, 0);
             self.input(Input::Announce(timer.rings()));
         }
         self.tell_ringing();
@@ -521,17 +535,19 @@ impl Daemon {
     /// The stop word is listened for while something rings.
     fn tell_ringing(&mut self) {
         let rings = !self.timers.ringing().is_empty();
-        if rings != std::mem::replace(&mut self.rings, rings) {
+        if rings != std::mem::replace(&mut self.ears_ring, rings) {
             self.ears(ListenCommand::Ringing(rings));
         }
     }
 
-    /// What rings goes on ringing between turns, until somebody answers.
+    /// What rings goes on ringing between turns, until somebody answers; now and then it is said what it is.
     fn ring_on(&mut self) {
         if self.conversation.turn().is_none()
             && let Some(timer) = self.timers.ringing().first()
         {
-            self.input(Input::Announce(timer.rings()));
+            self.rings += 1;
+            let is_said = self.rings.is_multiple_of(RINGS);
+            self.input(if is_said { Input::Announce(timer.rings()) } else { Input::Ring });
         }
     }
 
@@ -561,10 +577,25 @@ impl Daemon {
                 let job = (TurnId(0), Job::Declare(Box::new(told)));
                 let _ = self.threads.jobs.try_send(job).inspect_err(|error| stuck("infer", error));
             }
+            self.transcribe();
         }
         let memory = Duration::from_secs(self.config.turn.memory_s.into());
         if self.conversation.turn().is_none() && self.last_turn.elapsed() > memory {
             self.input(Input::Forget);
+        }
+    }
+
+    /// Asks the model what it heard in a turn that is over, when there is nothing else to do.
+    fn transcribe(&mut self) {
+        let is_idle = self.conversation.turn().is_none() && self.last_turn.elapsed() > REST;
+        if is_idle
+            && self.phrases
+            && self.reads_text
+            && let Some((turn, samples)) = self.turns.to_transcribe()
+        {
+            // The last interruption has done its work.
+            self.stop_model.iter().for_each(|interrupt| interrupt.clear());
+            self.job(turn, Job::Transcribe(samples));
         }
     }
 
@@ -594,7 +625,6 @@ impl Daemon {
         let changed = [
             ("runtime", new.runtime != old.runtime),
             ("model", new.model != old.model),
-            ("audio", new.audio != old.audio),
             ("wake", new.wake.dir != old.wake.dir || words(&new) != words(old)),
             ("speech", voices(&new) != voices(old)),
             ("control", new.control != old.control),
@@ -603,6 +633,12 @@ impl Daemon {
             ("risk", new.risk != old.risk),
         ];
         let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
+        if new.audio.input != old.audio.input {
+            self.threads.hear_with(new.audio.capture());
+        }
+        if new.audio.output != self.config.audio.output {
+            self.say(Line::Output(new.audio.output.clone()));
+        }
         self.ears(ListenCommand::Configure(new.listen.clone(), new.wake.all()));
         if new.speech.volume != old_volume {
             self.volume = new.speech.volume;

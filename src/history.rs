@@ -24,11 +24,13 @@ use crate::timeline::Timeline;
 pub struct HistoryConfig {
     /// So many turns are kept; 0 keeps none.
     pub turns: usize,
+    /// Ask the model in idle time what it heard in the turns whose sound is kept?
+    pub transcribe: bool,
 }
 
 impl Default for HistoryConfig {
     fn default() -> Self {
-        Self { turns: 200 }
+        Self { turns: 200, transcribe: false }
     }
 }
 
@@ -89,6 +91,9 @@ pub struct Record {
     pub after: After,
     /// The model's times.
     pub timeline: Timeline,
+    /// What the model wrote down when it was asked later what it had heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard: Option<String>,
 }
 
 /// The history of a daemon.
@@ -161,16 +166,33 @@ impl History {
         Ok(())
     }
 
-    /// Leaves the newest turns in the file. Whoever reads finds the old file or the new one.
+    /// Adds to a turn what was found out later. One that is no longer there is passed over.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn add_heard(&mut self, turn: u64, heard: String) -> io::Result<()> {
+        let mut records = read(&self.dir)?;
+        match records.iter_mut().rev().find(|record| record.turn == turn) {
+            Some(record) => record.heard = Some(heard),
+            None => return Ok(()),
+        }
+        self.rewrite(&records)
+    }
+
+    /// Leaves the newest turns in the file.
     fn shorten(&mut self) -> io::Result<()> {
         let records = read(&self.dir)?;
-        let kept = &records[records.len().saturating_sub(self.keep)..];
+        self.rewrite(&records[records.len().saturating_sub(self.keep)..])
+    }
+
+    /// Whoever reads meanwhile finds the old file or the new one.
+    fn rewrite(&mut self, kept: &[Record]) -> io::Result<()> {
         let new = self.dir.join("history.jsonl.new");
         let mut out = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
         for record in kept {
             writeln!(out, "{}", serde_json::to_string(record)?)?;
         }
-        self.lines = kept.len();
+        (self.lines, self.is_torn) = (kept.len(), false);
         fs::rename(&new, file(&self.dir))
     }
 }
@@ -234,6 +256,9 @@ fn described(record: &Record) -> String {
     if !record.said.is_empty() {
         text.push_str(&format!(" -- {}", record.said));
     }
+    if let Some(heard) = &record.heard {
+        text.push_str(&format!(" [heard: {heard}]"));
+    }
     if let Some(ms) = record.after.first_sound_ms {
         let (tokens, drafted) = (record.timeline.tokens, record.timeline.drafted_tokens);
         let early = match drafted {
@@ -242,7 +267,8 @@ fn described(record: &Record) -> String {
         };
         text.push_str(&format!(" ({ms:.0} ms after the last word{early})"));
     }
-    text
+    // What a model writes may hold anything; a terminal takes control characters for commands.
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -257,7 +283,7 @@ mod tests {
     #[test]
     fn the_newest_turns_are_kept_and_damage_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        let config = HistoryConfig { turns: 3 };
+        let config = HistoryConfig { turns: 3, ..HistoryConfig::default() };
         let (mut history, last) = History::open(dir.path(), &config);
         assert_eq!(last, 0);
         for turn in 1..=7 {
@@ -273,12 +299,20 @@ mod tests {
         history.keep(&record(8)).unwrap();
         assert_eq!(turns(dir.path()), [4, 5, 6, 7, 8]);
         assert_eq!(described(&record(4)), "turn 4 by key: nothing said");
+
+        // What was found out later is added to its turn, and to no other.
+        history.add_heard(7, "lights on".into()).unwrap();
+        history.add_heard(99, "nothing".into()).unwrap();
+        history.keep(&record(9)).unwrap();
+        let heard: Vec<_> = read(dir.path()).unwrap().into_iter().map(|record| (record.turn, record.heard)).collect();
+        assert_eq!(heard[3..], [(7, Some("lights on".into())), (8, None), (9, None)]);
     }
 
     #[test]
     fn none_is_kept_when_none_is_wanted() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut history, _) = History::open(&dir.path().join("state"), &HistoryConfig { turns: 0 });
+        let (mut history, _) =
+            History::open(&dir.path().join("state"), &HistoryConfig { turns: 0, ..HistoryConfig::default() });
         history.keep(&record(1)).unwrap();
         history.keep_sound(1, vec![0.0; 160]).unwrap();
         assert!(!dir.path().join("state").exists());
@@ -287,7 +321,7 @@ mod tests {
     #[test]
     fn clips_beyond_the_last_turns_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let (history, _) = History::open(dir.path(), &HistoryConfig { turns: 2 });
+        let (history, _) = History::open(dir.path(), &HistoryConfig { turns: 2, ..HistoryConfig::default() });
         for turn in 1..=4 {
             history.keep_sound(turn, vec![0.0; 160]).unwrap();
         }

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use crate::conversation::Job;
 use crate::dialogue::{Declared, ReplyEvent, TurnId};
-use crate::model::{ModelError, Respond};
+use crate::model::{ModelError, Respond, Start, prompt};
 use crate::onnx::Interrupt;
 use crate::threads::Pulse;
 use crate::timeline::Timeline;
 
 /// How long it sleeps without a job before it shows that it is alive.
 const IDLE: Duration = Duration::from_secs(1);
+/// Samples of a recording that are heard at once: half a second.
+const PIECE: usize = 8_000;
 
 /// Most samples that are heard in one piece: 2.56 s. A row of a longer block costs hardly less, and nothing else is done
 /// meanwhile.
@@ -32,6 +34,8 @@ pub enum Report {
     Times(TurnId, Timeline),
     /// The turn cannot go on.
     Failed(TurnId),
+    /// What is said in the recording of that turn; none when it could not be told, and whether to ask again later.
+    Transcript(TurnId, Option<String>, bool),
 }
 
 /// Does jobs until the other end is dropped. A turn that failed or was cancelled gets no further job done.
@@ -44,7 +48,7 @@ pub fn run(
     jobs: &Receiver<(TurnId, Job)>,
     report: &mut dyn FnMut(Report),
 ) {
-    let mut worker = Worker { model, interrupt, current: None, drafting: false, news: None };
+    let mut worker = Worker { model, interrupt, pulse, current: None, drafting: false, news: None };
     let mut backlog = Backlog::default();
     loop {
         pulse.beat();
@@ -57,7 +61,7 @@ pub fn run(
                     match jobs.try_recv() {
                         Ok((turn, job)) => backlog.push(turn, job),
                         Err(_) => {
-                            worker.declare(pulse);
+                            worker.declare();
                             continue;
                         }
                     }
@@ -109,6 +113,7 @@ impl Backlog {
 struct Worker<'a> {
     model: &'a mut dyn Respond,
     interrupt: &'a Interrupt,
+    pulse: &'a Pulse,
     /// The turn whose jobs are done; none after it failed.
     current: Option<TurnId>,
     /// A draft stands and is not decoded to its end.
@@ -128,6 +133,16 @@ impl Worker<'_> {
             (self.current, self.drafting) = (Some(turn), false);
             return self.model.begin(turn, start);
         }
+        if let Job::Transcribe(samples) = job {
+            (self.current, self.drafting) = (None, false);
+            let transcript = self.transcript(turn, &samples);
+            let dropped = self.model.cancel();
+            let words = transcript.and_then(|words| dropped.map(|()| words));
+            let again = matches!(words, Err(ModelError::Interrupted));
+            let words = words.inspect_err(|error| tracing::debug!(turn = turn.0, %error, "no transcript"));
+            report(Report::Transcript(turn, words.ok(), again));
+            return Ok(());
+        }
         if self.current != Some(turn) {
             return Ok(());
         }
@@ -136,7 +151,7 @@ impl Worker<'_> {
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
-            Job::Begin(_) | Job::Declare(_) => Ok(()),
+            Job::Begin(_) | Job::Declare(_) | Job::Transcribe(_) => Ok(()),
             Job::Hear(samples) => self.model.hear(&samples),
             Job::Read(text) => self.model.read(&text),
             Job::Draft => self.model.draft(),
@@ -159,13 +174,38 @@ impl Worker<'_> {
     }
 
     /// Tells the model what the home is like by now. What it knew holds until that is done, and if it cannot be done.
-    fn declare(&mut self, pulse: &Pulse) {
+    fn declare(&mut self) {
+        let pulse = self.pulse;
         let Some(told) = self.news.take() else { return };
         match self.model.declare(&told, &mut || pulse.beat()) {
             Ok(()) => tracing::info!(tools = told.tools.len(), "the model was told of the home"),
             Err(ModelError::Interrupted) => self.news = Some(told),
             Err(error) => tracing::error!(%error, "the model could not be told of the home: it goes by what it knew"),
         }
+    }
+
+    /// What is said in a recording, as the model hears it. Gives way to a turn that begins.
+    fn transcript(&mut self, turn: TurnId, samples: &[f32]) -> Result<String, ModelError> {
+        self.model.begin(turn, Start::Continue)?;
+        for piece in samples.chunks(PIECE) {
+            self.pulse.beat();
+            if self.interrupt.is_raised() {
+                return Err(ModelError::Interrupted);
+            }
+            self.model.hear(piece)?;
+        }
+        self.model.question(prompt::TRANSCRIBE)?;
+        self.model.draft()?;
+        while self.model.advance()? {
+            self.pulse.beat();
+        }
+        let mut words = String::new();
+        self.model.commit(&mut |event| {
+            if let ReplyEvent::Text(piece) = event {
+                words.push_str(&piece);
+            }
+        })?;
+        Ok(words.trim().to_owned())
     }
 
     /// The turn in progress comes to nothing.
@@ -227,6 +267,9 @@ mod tests {
     const PIECE: usize = 1280;
 
     impl Respond for Slow {
+        fn question(&mut self, _: &str) -> Result<(), ModelError> {
+            Err(ModelError::ReadsNoText)
+        }
         fn declare(&mut self, _: &Declared, _: &mut dyn FnMut()) -> Result<(), ModelError> {
             Ok(())
         }
@@ -337,6 +380,9 @@ mod tests_of_news {
     }
 
     impl Respond for Scribe {
+        fn question(&mut self, _: &str) -> Result<(), ModelError> {
+            Err(ModelError::ReadsNoText)
+        }
         fn begin(&mut self, _turn: TurnId, _start: Start) -> Result<(), ModelError> {
             self.write("begin")
         }

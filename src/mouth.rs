@@ -11,7 +11,7 @@ use crate::audio::resample::resample;
 use crate::audio::{Clip, MODEL_RATE_HZ};
 use crate::conversation::Earcon;
 use crate::dialogue::TurnId;
-use crate::speech::{self, Splitter, Synthesize};
+use crate::speech::{self, Synthesize};
 use crate::threads::Pulse;
 
 /// Rate of the earcons in Hz.
@@ -24,12 +24,14 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum Line {
     /// A whole sentence.
     Say(TurnId, String),
-    /// A piece of the model's text.
-    Stream(TurnId, String),
     /// Nothing more in this turn.
     End(TurnId),
     /// A sound.
     Play(Earcon),
+    /// The sound of ringing, once.
+    Ring(TurnId),
+    /// From now on another output, by name; none: the system's default.
+    Output(Option<String>),
     /// Make sound of a text for a model that does not read, and give it back.
     Voice(TurnId, String),
     /// How loud everything is from now on: 1 is as it was made.
@@ -74,9 +76,6 @@ pub struct Mouth<'a> {
     report: &'a mut dyn FnMut(Report),
     /// How loud: 1 is as it was made.
     volume: f32,
-    /// The model's text up to its last whole sentence, and whose it is.
-    splitter: Splitter,
-    streamed: TurnId,
     /// The last turn of which something was heard.
     begun: TurnId,
     /// Why there is no output, as last reported.
@@ -92,9 +91,7 @@ impl<'a> Mouth<'a> {
         pulse: &'a Pulse,
         report: &'a mut dyn FnMut(Report),
     ) -> Self {
-        let (streamed, begun) = (TurnId(0), TurnId(0));
-        let splitter = Splitter::new();
-        Self { voice, output, hush, pulse, report, volume: 1.0, splitter, streamed, begun, missing: None }
+        Self { voice, output, hush, pulse, report, volume: 1.0, begun: TurnId(0), missing: None }
     }
 
     /// Speaks until the other end is dropped.
@@ -116,6 +113,13 @@ impl<'a> Mouth<'a> {
         match line {
             Line::Volume(volume) => self.volume = volume,
             Line::Play(earcon) => self.play(earcon_clip(earcon), None),
+            Line::Ring(turn) if self.hush.covers(turn) => {}
+            Line::Ring(turn) => self.play(ring_clip(), Some(turn)),
+            Line::Output(name) => {
+                self.output.choose(name.as_deref());
+                let state = self.output.ready();
+                self.output_is(state);
+            }
             Line::Voice(turn, text) => {
                 let clip = speech::say(self.voice, &text).unwrap_or_else(|error| {
                     tracing::error!(%error, "a text could not be spoken");
@@ -124,21 +128,8 @@ impl<'a> Mouth<'a> {
                 (self.report)(Report::Voiced(turn, resample(&clip, MODEL_RATE_HZ).samples));
             }
             Line::Say(turn, sentence) => self.say(turn, &sentence),
-            Line::Stream(turn, piece) => {
-                if self.streamed != turn {
-                    // What a past turn left unfinished is not said.
-                    (self.splitter, self.streamed) = (Splitter::new(), turn);
-                }
-                self.splitter.push(&piece).iter().for_each(|sentence| self.say(turn, sentence));
-            }
-            Line::End(turn) => {
-                if self.streamed == turn {
-                    self.splitter.finish().iter().for_each(|sentence| self.say(turn, sentence));
-                }
-                if !self.hush.covers(turn) {
-                    (self.report)(Report::Spoken(turn));
-                }
-            }
+            Line::End(turn) if self.hush.covers(turn) => {}
+            Line::End(turn) => (self.report)(Report::Spoken(turn)),
         }
     }
 
@@ -182,6 +173,29 @@ impl<'a> Mouth<'a> {
     }
 }
 
+/// A small bell, our own: a chord broken upwards, struck twice; sines that die away, two partials each.
+fn ring_clip() -> Clip {
+    const CHORD_HZ: [f32; 3] = [784.0, 987.8, 1174.7];
+    const STROKE_S: f32 = 0.6;
+    let length = (STROKE_S * EARCON_RATE_HZ as f32) as usize;
+    let stroke = (0..length).map(|i| {
+        let t = i as f32 / EARCON_RATE_HZ as f32;
+        let note = |(n, hz): (usize, f32)| {
+            let t = t - 0.09 * n as f32;
+            if t < 0.0 {
+                return 0.0;
+            }
+            // A soft beginning and an end at zero: no click at either.
+            let envelope = (t / 0.004).min(1.0) * (-7.0 * t).exp() * (1.0 - i as f32 / length as f32);
+            let sine = |hz: f32| (std::f32::consts::TAU * hz * t).sin();
+            0.2 * envelope * (sine(hz) + 0.25 * sine(2.0 * hz))
+        };
+        CHORD_HZ.into_iter().enumerate().map(note).sum::<f32>()
+    });
+    let stroke: Vec<f32> = stroke.collect();
+    Clip { samples: [stroke.clone(), stroke].concat(), rate_hz: EARCON_RATE_HZ }
+}
+
 /// Two short notes, sines with soft ends, our own: rising for "speak", falling for "nothing", down and up an octave for
 /// the microphone.
 fn earcon_clip(earcon: Earcon) -> Clip {
@@ -202,4 +216,21 @@ fn earcon_clip(earcon: Earcon) -> Clip {
         })
     };
     Clip { samples: notes_hz.into_iter().flat_map(note).collect(), rate_hz: EARCON_RATE_HZ }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_sound_of_ours_clicks_or_is_too_loud() {
+        let earcons = [Earcon::Listening, Earcon::Sorry, Earcon::Muted, Earcon::Unmuted].map(earcon_clip);
+        for clip in earcons.into_iter().chain([ring_clip()]) {
+            let peak = clip.samples.iter().fold(0.0_f32, |peak, v| peak.max(v.abs()));
+            let (first, last) = (clip.samples[0].abs(), clip.samples[clip.samples.len() - 1].abs());
+            assert!((0.1..0.7).contains(&peak), "a peak of {peak}");
+            assert!(first < 0.01 && last < 0.01, "it begins at {first} and ends at {last}");
+            assert!(clip.seconds() < 1.5);
+        }
+    }
 }

@@ -371,6 +371,48 @@ fn an_output_that_was_lost_is_opened_again() {
     });
 }
 
+/// Without a sound server of its own, hearth takes ALSA. Here ALSA's default is its plugin for PulseAudio, and the server
+/// is where only that plugin finds it. A real card was never tried.
+#[test]
+fn without_a_sound_server_alsa_hears_and_plays() {
+    with_server("without_a_sound_server_alsa_hears_and_plays", |dir| {
+        let plugin = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        let plugin = plugin.map(|entry| entry.path().join("alsa-lib/libasound_module_pcm_pulse.so"));
+        if !plugin.into_iter().any(|plugin| plugin.exists()) {
+            return eprintln!("SKIPPED: ALSA's plugin for PulseAudio is not installed (scripts/setup does it)");
+        }
+        let hidden = dir.join("server");
+        std::fs::create_dir(&hidden).expect("a folder");
+        let server = Server::start(&hidden, &[MIC, SPEAKER]);
+        server.pactl(&["set-default-sink", "spk"]).expect("it is set");
+        server.pactl(&["set-default-source", "mic.monitor"]).expect("it is set");
+        let socket = hidden.join("pulse/native");
+        assert!(socket.exists(), "{}", socket.display());
+        let part = |kind: &str| format!("{kind}.!default {{ type pulse server \"unix:{}\" }}\n", socket.display());
+        std::fs::write(dir.join(".asoundrc"), part("pcm") + &part("ctl")).expect("it is written");
+        assert!(device::outputs().iter().any(|output| output.id.starts_with("alsa:")), "{:?}", device::outputs());
+
+        let mut microphone = open(None);
+        let opened = wait_for(&mut microphone, true, Duration::from_secs(15));
+        let state = microphone.read(&mut Vec::new());
+        hear(&mut microphone, Duration::from_secs(3));
+        let like = heard_speech(&server, "mic", &mut microphone);
+        println!("open after {opened:?}: {state:?}; likeness {like:.4}");
+        assert!(like > 0.95, "{like}");
+        drop(microphone);
+
+        let recorder = server.record("spk");
+        let mut speaker = Speaker::open(None).expect("it opens");
+        let clip = speech();
+        speaker.play(&clip).expect("it plays");
+        let recorded = recorder.finish();
+        let heard = hearth::audio::resample::resample(&Clip { samples: recorded, rate_hz: 48_000 }, 16_000).samples;
+        let like = likeness(&heard, &clip.samples);
+        println!("played on {:?}, likeness {like:.4}", speaker.device());
+        assert!(like > 0.95, "{like}");
+    });
+}
+
 #[test]
 fn devices_are_listed_and_tried() {
     with_server("devices_are_listed_and_tried", |dir| {

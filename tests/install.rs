@@ -84,6 +84,65 @@ fn for_a_user() {
     );
 }
 
+/// Both units as systemd reads them, and how far the machine's service is shut in: at most 2.5 of 10.
+#[test]
+fn the_units_are_sound_and_the_service_is_shut_in() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        return eprintln!("SKIPPED: there is no systemd-analyze");
+    }
+    let (folder, repository) = (tempfile::tempdir().expect("a folder"), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let analyze = |arguments: &[&str], unit: &Path| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(arguments).arg(unit).env("XDG_RUNTIME_DIR", folder.path()).env("HOME", folder.path());
+        let output = command.output().expect("it starts");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{}: {said}", unit.display());
+        said
+    };
+    for (name, scope) in [("hearth.service", "--system"), ("hearth-user.service", "--user")] {
+        let text = fs::read_to_string(repository.join("systemd").join(name)).expect("it is in the repository");
+        // It wants the programs to be there; what is looked at is the rest.
+        let program = |line: &str| match line.split_once("/bin/hearth ") {
+            Some((start, rest)) if start.starts_with("Exec") => {
+                format!("{}=/bin/true {rest}", start.split('=').next().unwrap_or_default())
+            }
+            _ => line.to_owned(),
+        };
+        let unit = folder.path().join(name);
+        let lines: Vec<String> = text.lines().map(program).collect();
+        fs::write(&unit, lines.join("\n") + "\n").expect("it is written");
+        let said = analyze(&["verify", "--man=no", scope], &unit);
+        assert_eq!(said.trim(), "", "{name}");
+    }
+    let security = ["security", "--offline=true", "--threshold=25", "--no-pager"];
+    let said = analyze(&security, &repository.join("systemd/hearth.service"));
+    println!("{}", said.trim().lines().last().unwrap_or_default());
+}
+
+/// Under systemd's own user instance, as `tests/service.sh` says.
+#[test]
+fn the_service_of_a_user_runs_is_watched_and_stops() {
+    if std::env::var_os("HEARTH_SLOW").is_none() {
+        return eprintln!("SKIPPED: slow (HEARTH_SLOW=1)");
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let can =
+        |program: &str| Command::new(program).args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    if !Path::new("/lib/systemd/systemd").exists() || !can("unshare") {
+        return eprintln!("SKIPPED: wants systemd, and root for a mount namespace");
+    }
+    if Command::new("pulseaudio").arg("--version").output().is_err() {
+        return eprintln!("SKIPPED: pulseaudio is not installed (scripts/setup does it)");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("unshare");
+    command.arg("--mount").arg(repository.join("tests/service.sh")).arg(folder.path()).current_dir(repository);
+    let output = command.env("HEARTH_BIN", env!("CARGO_BIN_EXE_hearth")).output().expect("it starts");
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("stopped and removed"), "{said}{errors}");
+    println!("{said}");
+}
+
 /// In a fresh Debian, as `scripts/deb --help` says.
 #[test]
 fn the_debian_package_installs_works_and_leaves_nothing() {

@@ -110,7 +110,7 @@ fn weights_in_the_processors_form_give_the_same_answers() {
         assert_eq!(again, stored);
         let still = std::fs::metadata(&place.file).and_then(|meta| meta.modified()).expect("it is there");
         assert_eq!(made, still, "it is made once");
-        let parts = Parts::open(&again, config.threads, &tools);
+        let parts = Parts::open(&again, &config, &tools);
         let mut model = Gemma::assemble(again, config.clone(), &tools, parts).expect("it loads");
         assert_eq!(replies(&mut model), expected, "{name}");
     }

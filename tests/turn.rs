@@ -3,12 +3,16 @@
 
 use std::path::PathBuf;
 use std::sync::Once;
+use std::sync::mpsc::sync_channel;
 
+use hearth::conversation::Job;
 use hearth::dialogue::{Outcome, ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
 use hearth::home::schema;
+use hearth::infer::{self, Report};
 use hearth::model::generate::ModelConfig;
 use hearth::model::{Gemma, ModelError, Respond, Start};
 use hearth::onnx;
+use hearth::threads::Pulse;
 use serde_json::Map;
 
 fn root() -> PathBuf {
@@ -295,4 +299,48 @@ fn calls_out_of_order_are_errors_not_panics() {
     check(model.draft());
     commit(&mut model);
     check(model.resume());
+}
+
+/// What the inference thread reports of these jobs, without the times.
+fn reports(name: &str, interrupted: bool, jobs: &[(u64, Job)]) -> Vec<Report> {
+    let mut model = load(name);
+    let interrupt = model.interrupt();
+    let (send, receive) = sync_channel(jobs.len());
+    for (turn, job) in jobs {
+        send.send((TurnId(*turn), job.clone())).expect("there is room");
+    }
+    drop(send);
+    if interrupted {
+        interrupt.raise();
+    }
+    let mut found = Vec::new();
+    infer::run(&mut model, &interrupt, &Pulse::default(), &receive, &mut |report| {
+        if !matches!(report, Report::Times(..)) {
+            found.push(report);
+        }
+    });
+    found
+}
+
+#[test]
+fn what_was_heard_is_written_down_in_words_and_leaves_no_trace() {
+    let turn = |turn: u64, samples: usize| {
+        let settle = Job::Settle { results: Vec::new(), said: "It is on.".into() };
+        let jobs = [Job::Begin(Start::Continue), Job::Hear(sound(samples)), Job::Draft, Job::Commit, settle];
+        jobs.map(|job| (turn, job)).to_vec()
+    };
+    let asked = vec![(1, Job::Transcribe(sound(30_000)))];
+    let without = reports("tiny-split-fp32", false, &[turn(1, 30_000), turn(2, 24_000)].concat());
+    let mut with = reports("tiny-split-fp32", false, &[turn(1, 30_000), asked.clone(), turn(2, 24_000)].concat());
+    let at = with.iter().position(|report| matches!(report, Report::Transcript(..))).expect("it was asked");
+    let Report::Transcript(of, words, again) = with.remove(at) else { panic!("it was found") };
+    println!("it heard {words:?}");
+    assert!(of == TurnId(1) && words.is_some() && !again);
+    assert_eq!(with, without);
+
+    // It gives way to a turn that begins, and is asked again; one that cannot write is not.
+    assert_eq!(reports("tiny-split-fp32", true, &asked), [Report::Transcript(TurnId(1), None, true)]);
+    let deaf = reports("tiny-split-q8", false, &[asked.clone(), turn(2, 24_000)].concat());
+    assert_eq!(deaf[0], Report::Transcript(TurnId(1), None, false));
+    assert!(matches!(deaf.last(), Some(Report::Reply(TurnId(2), ReplyEvent::End(_)))), "{deaf:?}");
 }

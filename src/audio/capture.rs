@@ -16,11 +16,14 @@ use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use super::MODEL_RATE_HZ;
+use super::callback::CallbackTimes;
 use super::device::{self, Chosen, Direction, Host};
 use super::resample::Resampler;
 
-/// Sound between two callbacks.
-const PERIOD_MS: u32 = 20;
+/// Sound between two callbacks. With PulseAudio each costs 0.1 ms of processor time whatever its length, since its client
+/// zeroes a megabyte at every wake-up and asks for the latency after every callback (profiled): 20 ms cost 0.9 % of a core
+/// more.
+const PERIOD_MS: u32 = 40;
 /// Sound that the ring holds: as long may the reader be away.
 const RING_MS: u32 = 2_000;
 /// Callbacks that stay away for so long mean that the device is gone.
@@ -79,6 +82,7 @@ pub struct Intake {
     ring: HeapProd<f32>,
     channels: usize,
     counts: Arc<Counts>,
+    times: Arc<CallbackTimes>,
 }
 
 /// What the callback counts.
@@ -106,6 +110,7 @@ impl Intake {
     }
 
     fn push_as<T: Copy>(&mut self, interleaved: &[T], as_f32: impl Fn(T) -> f32) {
+        let begun = Instant::now();
         let scale = 1.0 / self.channels as f32;
         let frames = interleaved.chunks_exact(self.channels);
         let n = frames.len();
@@ -113,6 +118,8 @@ impl Intake {
         let lost = n - self.ring.push_iter(mono);
         self.counts.overruns.fetch_add(lost as u64, Ordering::Relaxed);
         self.counts.callbacks.fetch_add(1, Ordering::Release);
+        self.times.lost(lost);
+        self.times.took(begun.elapsed());
     }
 }
 
@@ -127,11 +134,17 @@ struct Outlet {
 }
 
 /// Both ends of a ring for a device.
-fn ring(device: &str, rate_hz: u32, channels: u16, format: &'static str) -> (Intake, Outlet) {
+fn ring(
+    device: &str,
+    rate_hz: u32,
+    channels: u16,
+    format: &'static str,
+    times: Arc<CallbackTimes>,
+) -> (Intake, Outlet) {
     let capacity = u64::from(rate_hz) * u64::from(RING_MS) / 1_000;
     let (producer, consumer) = HeapRb::new(capacity.max(1) as usize).split();
     let counts = Arc::new(Counts::default());
-    let intake = Intake { ring: producer, channels: usize::from(channels.max(1)), counts: counts.clone() };
+    let intake = Intake { ring: producer, channels: usize::from(channels.max(1)), counts: counts.clone(), times };
     (intake, Outlet { ring: consumer, counts, device: device.into(), rate_hz, channels, format })
 }
 
@@ -149,6 +162,7 @@ pub struct Microphone {
     overruns_before: u64,
     /// Tells the other thread that nobody listens any more.
     closed: Arc<AtomicBool>,
+    times: Arc<CallbackTimes>,
 }
 
 struct Open {
@@ -163,6 +177,11 @@ struct Open {
 impl Microphone {
     /// Starts to open the device and to keep it open. Does not fail and does not wait: a missing device is a state.
     pub fn open(config: &CaptureConfig) -> Self {
+        Self::timed(config, Arc::default())
+    }
+
+    /// As [`Microphone::open`]; how long its callbacks take is counted in `times`.
+    pub fn timed(config: &CaptureConfig, times: Arc<CallbackTimes>) -> Self {
         let wanted: Option<Arc<str>> = config.device.as_deref().map(Arc::from);
         // More updates than this wait for a reader that is away.
         let (sender, updates) = sync_channel(4);
@@ -173,6 +192,7 @@ impl Microphone {
             closed: closed.clone(),
             host: Host::default(),
             hanging: Arc::default(),
+            times: times.clone(),
         };
         let thread = std::thread::Builder::new().name("capture".into()).spawn(move || keeper.run());
         let reason = match thread {
@@ -180,12 +200,20 @@ impl Microphone {
             Err(error) => format!("no thread can be started: {error}"),
         };
         let state = CaptureState::Missing { wanted: wanted.clone(), since: Instant::now(), reason: reason.into() };
-        Self { updates, wanted, state, open: None, overruns_before: 0, closed }
+        Self { updates, wanted, state, open: None, overruns_before: 0, closed, times }
+    }
+
+    /// Lets go of the device and opens another one instead. Does not wait.
+    pub fn choose(&mut self, config: &CaptureConfig) {
+        let mut other = Self::timed(config, self.times.clone());
+        other.overruns_before = self.overruns();
+        *self = other;
     }
 
     /// A microphone without a device: what is pushed into the other end is heard.
     pub fn fed(rate_hz: u32, channels: u16) -> (Intake, Self) {
-        let (intake, outlet) = ring("fed", rate_hz, channels, "f32");
+        let times = Arc::<CallbackTimes>::default();
+        let (intake, outlet) = ring("fed", rate_hz, channels, "f32", times.clone());
         let (sender, updates) = sync_channel(1);
         let state = CaptureState::Missing { wanted: None, since: Instant::now(), reason: "not read yet".into() };
         let mut microphone = Self {
@@ -195,6 +223,7 @@ impl Microphone {
             open: None,
             overruns_before: 0,
             closed: Arc::new(AtomicBool::new(false)),
+            times,
         };
         drop(sender);
         microphone.take(Update::Opened(outlet));
@@ -284,6 +313,7 @@ struct Keeper {
     closed: Arc<AtomicBool>,
     host: Host,
     hanging: Arc<AtomicUsize>,
+    times: Arc<CallbackTimes>,
 }
 
 /// A stream that runs.
@@ -355,10 +385,10 @@ impl Keeper {
         let chosen = self.host.chosen(&device, Direction::Input);
         // Opening may hang for ever when the device goes away in the middle of it; then it is left behind.
         let (sender, opened) = sync_channel(1);
-        let hanging = self.hanging.clone();
+        let (hanging, times) = (self.hanging.clone(), self.times.clone());
         hanging.fetch_add(1, Ordering::AcqRel);
         let opener = move || {
-            let result = open(&device, chosen);
+            let result = open(&device, chosen, &times);
             hanging.fetch_sub(1, Ordering::AcqRel);
             // Nobody waits any more: the stream is closed here.
             let _ = sender.send(result);
@@ -415,7 +445,7 @@ fn line(outlet: &Outlet) -> OutletLine<'_> {
     OutletLine { device: &outlet.device, rate_hz: outlet.rate_hz, channels: outlet.channels, format: outlet.format }
 }
 
-/// A second stream that hears nothing, for PulseAudio: it makes the server take sound from the device every 20 ms.
+/// A second stream that hears nothing, for PulseAudio: it makes the server take sound from the device every 40 ms.
 ///
 /// Without a size for its buffer the stream that is heard would get 2 s at a time. With one, cpal allows the server to
 /// queue no more than that, and a server that is late by one period throws a period of sound away, unnoticed: on a busy
@@ -429,7 +459,7 @@ fn pacemaker(device: &cpal::Device, config: &cpal::SupportedStreamConfig) -> Opt
 }
 
 /// Opens a device at its own configuration and starts it. May hang.
-fn open(device: &cpal::Device, chosen: Chosen) -> Result<(Running, Outlet), String> {
+fn open(device: &cpal::Device, chosen: Chosen, times: &Arc<CallbackTimes>) -> Result<(Running, Outlet), String> {
     let config = device::configuration(device, Direction::Input).ok_or("it offers no usable configuration")?;
     let (rate_hz, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
     let pacemaker = if device::id(device).starts_with(device::PULSE) { pacemaker(device, &config) } else { None };
@@ -438,7 +468,8 @@ fn open(device: &cpal::Device, chosen: Chosen) -> Result<(Running, Outlet), Stri
         if pacemaker.is_some() { [cpal::BufferSize::Default, fixed] } else { [fixed, cpal::BufferSize::Default] };
     let mut failed = String::new();
     for buffer_size in sizes {
-        let (intake, outlet) = ring(&device.to_string(), rate_hz, channels, device::format_name(format));
+        let name = device::format_name(format);
+        let (intake, outlet) = ring(&device.to_string(), rate_hz, channels, name, times.clone());
         let (sender, failure) = sync_channel(1);
         let on_error = move |error: cpal::Error| {
             if device::is_fatal(error.kind()) {

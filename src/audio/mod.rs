@@ -1,5 +1,6 @@
 //! Sound in files and on devices. Knows no models.
 
+pub mod callback;
 pub mod capture;
 pub mod device;
 pub mod playback;

@@ -6,6 +6,7 @@
 //! [`Play::play_until`] block, so they run on the thread that speaks; samples are finished before they reach the
 //! device's own thread, which neither locks nor allocates here. Decides nothing and makes no sound of its own.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -13,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
-use rodio::cpal::{self, ErrorKind};
-use rodio::{ChannelCount, DeviceSinkBuilder, DeviceSinkError, MixerDeviceSink, SampleRate, Source};
+use rodio::cpal::traits::{DeviceTrait, StreamTrait};
+use rodio::cpal::{self, ErrorKind, FromSample, I24, SampleFormat, SizedSample, StreamConfig};
+use rodio::mixer::{MixerSource, mixer};
+use rodio::{ChannelCount, SampleRate, Source};
 use thiserror::Error;
 
+use super::callback::CallbackTimes;
 use super::device::{self, Chosen, Direction, Host};
 use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
@@ -63,6 +67,9 @@ pub trait Play {
     /// # Errors
     /// [`PlayError`] while there is no device.
     fn ready(&mut self) -> Result<(), PlayError>;
+
+    /// From now on another device, by name; none for the system's default. It is opened when it is next needed.
+    fn choose(&mut self, name: Option<&str>);
 }
 
 /// How playing ended.
@@ -113,12 +120,13 @@ pub struct Speaker {
     open: Option<Open>,
     /// Where the reading ends of new rings go, once somebody has asked for them.
     tap: Option<SyncSender<TapEnd>>,
+    times: Arc<CallbackTimes>,
 }
 
 /// A device that is open.
 struct Open {
     /// Taken when this is dropped.
-    sink: Option<MixerDeviceSink>,
+    stream: Option<cpal::Stream>,
     rate_hz: u32,
     device: String,
     chosen: Chosen,
@@ -146,7 +154,12 @@ struct Shared {
 impl Speaker {
     /// A speaker that is opened when it is first needed: for a device that may not be there yet.
     pub fn new(name: Option<&str>) -> Self {
-        Self { wanted: name.map(String::from), host: Host::default(), open: None, tap: None }
+        Self::timed(name, Arc::default())
+    }
+
+    /// As [`Speaker::new`]; how long its callbacks take is counted in `times`.
+    pub fn timed(name: Option<&str>, times: Arc<CallbackTimes>) -> Self {
+        Self { wanted: name.map(String::from), host: Host::default(), open: None, tap: None, times }
     }
 
     /// Opens a device by its id, its name or an unambiguous part of it; the system's default when there is no name.
@@ -179,9 +192,10 @@ impl Speaker {
         let no_device = |present: String| PlayError::NoDevice { wanted: wanted.clone(), present };
         let device = self.host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
         let (device_name, chosen) = (device.to_string(), self.host.chosen(&device, Direction::Output));
-        let unavailable = |error: DeviceSinkError| match is_absent(&error) {
-            true => no_device("none that answers".into()),
-            false => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
+        let unavailable = |error: cpal::Error| match error.kind() {
+            // ALSA lists a default on machines without a sound card.
+            ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => no_device("none that answers".into()),
+            _ => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
         };
         let config = device::configuration(&device, Direction::Output).ok_or_else(|| PlayError::Unavailable {
             device: device_name.clone(),
@@ -196,20 +210,21 @@ impl Speaker {
                 }
             }
         };
-        let frames = config.sample_rate() * PERIOD_MS / 1_000;
-        let build = |buffer_size| {
-            DeviceSinkBuilder::from_device(device.clone())?
-                .with_supported_config(&config)
-                .with_buffer_size(buffer_size)
-                .with_error_callback(on_error.clone())
-                .open_stream()
+        let (rate_hz, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
+        let (Some(rate), Some(channel_count)) = (NonZero::new(rate_hz), NonZero::new(channels)) else {
+            return Err(no_device("none that answers".into()));
         };
-        let mut sink = build(device::buffer(&config, frames))
-            .or_else(|_| build(cpal::BufferSize::Default))
-            .map_err(unavailable)?;
-        sink.log_on_drop(false);
-        let (rate, channels) = (sink.config().sample_rate(), sink.config().channel_count());
-        let (line, ring, tap) = Line::new(rate, channels, shared.clone());
+        let build = |buffer_size| {
+            let (mixer, source) = mixer(channel_count, rate);
+            let (line, ring, tap) = Line::new(rate, channel_count, shared.clone(), self.times.clone());
+            mixer.add(line);
+            let config = StreamConfig { channels, sample_rate: rate_hz, buffer_size };
+            let stream = stream(&device, config, format, Feed { source, times: self.times.clone() }, on_error.clone())?;
+            stream.play()?;
+            Ok((stream, ring, tap))
+        };
+        let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
+        let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
         if let Some(sender) = &self.tap {
             match sender.try_send(tap) {
                 Ok(()) => {}
@@ -217,16 +232,53 @@ impl Speaker {
                 Err(TrySendError::Disconnected(_)) => self.tap = None,
             }
         }
-        sink.mixer().add(line);
-        tracing::info!(
-            device = device_name,
-            rate_hz = rate.get(),
-            channels = channels.get(),
-            format = device::format_name(config.sample_format()),
-            "output opened"
-        );
-        let sink = Some(sink);
-        Ok(Open { sink, rate_hz: rate.get(), device: device_name, chosen, ring, shared, put: 0, asked: Instant::now() })
+        tracing::info!(device = device_name, rate_hz, channels, format = device::format_name(format), "output opened");
+        let stream = Some(stream);
+        Ok(Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, asked: Instant::now() })
+    }
+}
+
+/// What a callback plays.
+struct Feed {
+    source: MixerSource,
+    times: Arc<CallbackTimes>,
+}
+
+impl Feed {
+    fn fill<T: FromSample<f32>>(&mut self, out: &mut [T]) {
+        let begun = Instant::now();
+        out.iter_mut().for_each(|sample| *sample = T::from_sample_(self.source.next().unwrap_or(0.0)));
+        self.times.took(begun.elapsed());
+    }
+}
+
+/// A stream of a device, in its own format. May hang.
+fn stream(
+    device: &cpal::Device,
+    config: StreamConfig,
+    format: SampleFormat,
+    feed: Feed,
+    on_error: impl FnMut(cpal::Error) + Send + 'static,
+) -> Result<cpal::Stream, cpal::Error> {
+    fn build<T: SizedSample + FromSample<f32> + Send + 'static>(
+        device: &cpal::Device,
+        config: StreamConfig,
+        mut feed: Feed,
+        on_error: impl FnMut(cpal::Error) + Send + 'static,
+    ) -> Result<cpal::Stream, cpal::Error> {
+        device.build_output_stream(config, move |out: &mut [T], _| feed.fill(out), on_error, None)
+    }
+    match format {
+        SampleFormat::F32 => build::<f32>(device, config, feed, on_error),
+        SampleFormat::I16 => build::<i16>(device, config, feed, on_error),
+        SampleFormat::I24 => build::<I24>(device, config, feed, on_error),
+        SampleFormat::I32 => build::<i32>(device, config, feed, on_error),
+        SampleFormat::U16 => build::<u16>(device, config, feed, on_error),
+        SampleFormat::U8 => build::<u8>(device, config, feed, on_error),
+        other => {
+            let reason = format!("samples of format {other} are not supported");
+            Err(cpal::Error::with_message(ErrorKind::UnsupportedConfig, reason))
+        }
     }
 }
 
@@ -264,6 +316,11 @@ impl Play for Speaker {
         }
         self.open = Some(self.reopen()?);
         Ok(())
+    }
+
+    fn choose(&mut self, name: Option<&str>) {
+        self.wanted = name.map(String::from);
+        self.open = None;
     }
 }
 
@@ -324,10 +381,10 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let Some(sink) = self.sink.take() else { return };
+        let Some(stream) = self.stream.take() else { return };
         // cpal 0.18.2 waits for ever for a PulseAudio stream that the server has ended, which it does when the last
         // output goes away: its own thread is left behind then, until the connection ends.
-        let closing = std::thread::Builder::new().name("speaker-close".into()).spawn(move || drop(sink));
+        let closing = std::thread::Builder::new().name("speaker-close".into()).spawn(move || drop(stream));
         if let Err(error) = closing {
             tracing::error!(%error, "no thread can be started");
         }
@@ -383,6 +440,7 @@ struct Line {
     ring: HeapCons<f32>,
     tap: HeapProd<f32>,
     shared: Arc<Shared>,
+    times: Arc<CallbackTimes>,
     block: [f32; BLOCK],
     at: usize,
     channel: u16,
@@ -391,7 +449,12 @@ struct Line {
 }
 
 impl Line {
-    fn new(rate: SampleRate, channels: ChannelCount, shared: Arc<Shared>) -> (Self, HeapProd<f32>, TapEnd) {
+    fn new(
+        rate: SampleRate,
+        channels: ChannelCount,
+        shared: Arc<Shared>,
+        times: Arc<CallbackTimes>,
+    ) -> (Self, HeapProd<f32>, TapEnd) {
         let length = |ms: u64| (u64::from(rate.get()) * ms / 1_000).max(1) as usize;
         let (producer, ring) = HeapRb::new(length(RING_MS)).split();
         let (tap, consumer) = HeapRb::new(length(TAP_MS)).split();
@@ -401,7 +464,8 @@ impl Line {
             block: vec![0.0; length(TAP_MS)],
             shared: shared.clone(),
         };
-        (Self { ring, tap, shared, block: [0.0; BLOCK], at: BLOCK, channel: 0, channels, rate }, producer, end)
+        let line = Self { ring, tap, shared, times, block: [0.0; BLOCK], at: BLOCK, channel: 0, channels, rate };
+        (line, producer, end)
     }
 
     /// The next block out of the ring, and into the tap.
@@ -422,6 +486,7 @@ impl Line {
         }
         let lost = BLOCK - self.tap.push_slice(&self.block);
         self.shared.tap_overruns.fetch_add(lost as u64, Ordering::Relaxed);
+        self.times.lost(lost);
         self.at = 0;
     }
 }
@@ -461,18 +526,6 @@ impl Source for Line {
     }
 }
 
-/// Whether a device that was listed is not there: ALSA lists a default on machines without a sound card.
-fn is_absent(error: &DeviceSinkError) -> bool {
-    use DeviceSinkError::{BuildError, DefaultSinkConfigError, PlayError, SupportedConfigsError};
-    match error {
-        PlayError(error) | BuildError(error) | DefaultSinkConfigError(error) | SupportedConfigsError(error) => {
-            matches!(error.kind(), ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable)
-        }
-        DeviceSinkError::NoDevice => true,
-        DeviceSinkError::UnsupportedSampleFormat => false,
-    }
-}
-
 /// An error with what caused it, on one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -486,13 +539,11 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZero;
-
     use super::*;
 
     fn line(channels: u16) -> (Line, HeapProd<f32>, TapEnd) {
         let (rate, channels) = (NonZero::new(48_000), NonZero::new(channels));
-        Line::new(rate.expect("not zero"), channels.expect("not zero"), Arc::default())
+        Line::new(rate.expect("not zero"), channels.expect("not zero"), Arc::default(), Arc::default())
     }
 
     #[test]

@@ -339,6 +339,7 @@ impl Bench {
                     continue;
                 }
                 Report::Reply(_, event) => event,
+                Report::Transcript(..) => continue,
             };
             if let ReplyEvent::Call(_) = event {
                 turn.told_ms.get_or_insert(ms(at - spoke_until));

@@ -32,6 +32,7 @@ fn short(output: Output) -> String {
                 Job::Settle { .. } => "settle".into(),
                 Job::Cancel => "forget".into(),
                 Job::Declare(_) => "declare".into(),
+                Job::Transcribe(_) => "transcribe".into(),
             };
             format!("{}:{job}", id.0)
         }
@@ -42,10 +43,11 @@ fn short(output: Output) -> String {
         Output::Listen(ListenCommand::Speaking(None)) => "drained".into(),
         Output::Listen(command) => format!("{command:?}").to_lowercase(),
         Output::Call(id, call) => format!("{}:call {}", id.0, call.name),
-        Output::Say(id, text) | Output::Stream(id, text) => format!("{}:say {text}", id.0),
+        Output::Say(id, text) => format!("{}:say {text}", id.0),
         Output::Voice(id, text) => format!("{}:voice {text}", id.0),
         Output::EndSpeech(id) => format!("{}:end", id.0),
         Output::Hush(_) => "hush".into(),
+        Output::Ring(id) => format!("{}:ring", id.0),
         Output::Play(earcon) => format!("{earcon:?}").to_lowercase(),
         Output::Show(state) => format!("[{state:?}]").to_lowercase(),
         Output::NothingSaid => "nothing".into(),
@@ -225,6 +227,36 @@ fn announcements_wait_for_the_turn_to_end() {
         "[idle], echo The egg timer is over., 2:say The egg timer is over., [speaking], 2:end",
     );
     talk.check(Input::Spoken(TurnId(2)), "drained, [idle]");
+}
+
+#[test]
+fn ringing_is_silenced_as_a_reply_is_and_waits_for_nobody() {
+    let mut talk = Talk::new(CONFIG);
+    talk.check(Input::Ring, "1:ring, [speaking], 1:end");
+    talk.check(Input::Ring, "");
+    talk.check(Input::Spoken(TurnId(1)), "[idle]");
+    talk.check(Input::Ring, "2:ring, [speaking], 2:end");
+    talk.check(wake(), "hush, disarm, [idle], 3:begin, arm 4000, [listening]");
+    talk.check(Input::Ring, "");
+    talk.check(Input::Cancel, "hush, 3:forget, disarm, [idle]");
+}
+
+#[test]
+fn what_the_model_writes_is_said_a_sentence_at_a_time_while_it_writes() {
+    let mut talk = Talk::new(TurnTaking { phrases: true, ..CONFIG });
+    talk.check(Input::Ask("hello".into()), "1:begin, 1:read hello, 1:draft, 1:commit, [thinking]");
+    let text = |piece: &str| Input::Reply(TurnId(1), ReplyEvent::Text(piece.into()));
+    talk.check(text("It is"), "");
+    talk.check(text(" on. The"), "echo It is on., 1:say It is on., [speaking]");
+    talk.check(text(" lamp is off. And"), "echo It is on. The lamp is off., 1:say The lamp is off.");
+    talk.check(stop(1, Stop::EndOfTurn), "echo It is on. The lamp is off. And, 1:say And, 1:end, 1:settle");
+    talk.check(Input::Spoken(TurnId(1)), "drained, [idle]");
+    // What was begun before a call is said before it is made, and an interruption forgets it.
+    talk.check(Input::Ask("hello".into()), "2:begin, 2:read hello, 2:draft, 2:commit, [thinking]");
+    talk.check(Input::Reply(TurnId(2), ReplyEvent::Text("Let me see".into())), "");
+    talk.check(call(2), "");
+    talk.check(stop(2, Stop::AwaitsTools), "echo Let me see, 2:say Let me see, [speaking], 2:call turn_on, [acting]");
+    talk.check(Input::Cancel, "hush, 2:forget, drained, disarm, [idle]");
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender};
 
-use crate::audio::capture::{CaptureState, Microphone};
+use crate::audio::callback::CallbackTimes;
+use crate::audio::capture::{CaptureConfig, CaptureState, Microphone};
 use crate::audio::playback::{RenderTap, Speaker};
 use crate::config::{Config, SpeechConfig};
 use crate::conversation::Job;
@@ -30,8 +31,11 @@ use crate::{ask, speech};
 const NOTICES: usize = 256;
 /// Jobs that may wait for the model: 80 ms of sound each, the longest command and more.
 const JOBS: usize = 1024;
-/// Sentences that may wait to be spoken, or commands to be heard.
-const LINES: usize = 64;
+/// Commands that may wait to be heard.
+const ORDERS: usize = 64;
+/// Sentences that may wait to be spoken: all of the longest text that a model may write, since it writes faster than
+/// anybody speaks (a sentence has at least two tokens, and `model.max_tokens` ends at 4096).
+const LINES: usize = 2048;
 
 /// What a thread does until there is nothing more to do.
 type Body = Box<dyn FnOnce(&Pulse, &Sender<Notice>) -> Result<(), Failure> + Send>;
@@ -67,6 +71,11 @@ pub(super) struct Threads {
     pub(super) jobs: SyncSender<(TurnId, Job)>,
     pub(super) lines: SyncSender<Line>,
     pub(super) ears: SyncSender<ListenCommand>,
+    /// How long the callbacks of the devices take.
+    pub(super) capture_times: Arc<CallbackTimes>,
+    pub(super) playback_times: Arc<CallbackTimes>,
+    /// Other microphones than the one that is open; the last one counts.
+    microphones: SyncSender<CaptureConfig>,
     handles: Vec<(&'static str, JoinHandle<()>, Pulse, u64)>,
     /// How often in a row one of them had not moved.
     still: u32,
@@ -86,10 +95,17 @@ impl Threads {
         stuck.filter(|_| self.still > 1)
     }
 
+    /// Another microphone, from now on.
+    pub(super) fn hear_with(&mut self, config: CaptureConfig) {
+        if self.microphones.try_send(config).is_err() {
+            tracing::error!("the listener does not take another microphone");
+        }
+    }
+
     /// Ends all threads; gives the names of those that did not end by the deadline.
     pub(super) fn end(self, deadline: Instant) -> Vec<&'static str> {
         // Without an other end each of them has nothing more to do.
-        drop((self.jobs, self.lines, self.ears));
+        drop((self.jobs, self.lines, self.ears, self.microphones));
         let late =
             self.handles.into_iter().filter_map(|(name, handle, ..)| (!join_until(handle, deadline)).then_some(name));
         late.collect()
@@ -101,7 +117,10 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     let (notices, inbox) = tokio::sync::mpsc::channel(NOTICES);
     let (jobs, job_queue) = sync_channel(JOBS);
     let (lines, line_queue) = sync_channel(LINES);
-    let (ears, ear_queue) = sync_channel(LINES);
+    let (ears, ear_queue) = sync_channel(ORDERS);
+    // Reloads within one poll of the listener.
+    let (microphones, other) = sync_channel(8);
+    let (capture_times, playback_times) = (Arc::<CallbackTimes>::default(), Arc::<CallbackTimes>::default());
     let (give_tap, tap) = channel();
     let mut handles = Vec::with_capacity(3);
     let mut start = |name, body: Body| {
@@ -126,10 +145,16 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     let own = config.clone();
     start("infer", Box::new(move |pulse, notices| infer(&own, told, &job_queue, pulse, notices)))?;
     let (own, hush) = (config.clone(), hush.clone());
-    start("speak", Box::new(move |pulse, notices| speak(&own, &hush, give_tap, &line_queue, pulse, notices)))?;
+    let output = Speaker::timed(config.audio.output.as_deref(), playback_times.clone());
+    start(
+        "speak",
+        Box::new(move |pulse, notices| speak(&own, output, &hush, (give_tap, &line_queue), pulse, notices)),
+    )?;
     let own = config.clone();
-    start("listen", Box::new(move |pulse, notices| listen(&own, &tap, &ear_queue, pulse, notices)))?;
-    Ok((Threads { jobs, lines, ears, handles, still: 0 }, inbox))
+    let microphone = (Microphone::timed(&config.audio.capture(), capture_times.clone()), other);
+    start("listen", Box::new(move |pulse, notices| listen(&own, microphone, (&tap, &ear_queue), pulse, notices)))?;
+    let threads = Threads { jobs, lines, ears, capture_times, playback_times, microphones, handles, still: 0 };
+    Ok((threads, inbox))
 }
 
 fn infer(
@@ -152,13 +177,12 @@ fn infer(
 
 fn speak(
     config: &Config,
+    mut output: Speaker,
     hush: &Hush,
-    give_tap: StdSender<RenderTap>,
-    lines: &StdReceiver<Line>,
+    (give_tap, lines): (StdSender<RenderTap>, &StdReceiver<Line>),
     pulse: &Pulse,
     notices: &Sender<Notice>,
 ) -> Result<(), Failure> {
-    let mut output = Speaker::new(config.audio.output.as_deref());
     // The listener may have ended already.
     let _ = give_tap.send(output.take_render_tap());
     drop(give_tap);
@@ -177,8 +201,8 @@ fn speak(
 
 fn listen(
     config: &Config,
-    tap: &StdReceiver<RenderTap>,
-    commands: &StdReceiver<ListenCommand>,
+    (microphone, other): (Microphone, StdReceiver<CaptureConfig>),
+    (tap, commands): (&StdReceiver<RenderTap>, &StdReceiver<ListenCommand>),
     pulse: &Pulse,
     notices: &Sender<Notice>,
 ) -> Result<(), Failure> {
@@ -188,8 +212,7 @@ fn listen(
         _ => Some(Box::new(WakeWords::load(&config.wake.dir, words, stop.as_ref())?)),
     };
     let Ok(tap) = tap.recv() else { return Ok(()) };
-    let microphone = Microphone::open(&config.audio.capture());
-    let ears = Ears { microphone, tap, pulse: pulse.clone(), last: None, overruns: 0 };
+    let ears = Ears { microphone, other, tap, pulse: pulse.clone(), last: None, overruns: 0 };
     let mut lost = 0_usize;
     let deliver = |event| match event {
         ListenEvent::Audio(samples) => {
@@ -208,6 +231,8 @@ fn listen(
 /// The microphone, and what the loudspeaker plays.
 struct Ears {
     microphone: Microphone,
+    /// Others to hear with instead.
+    other: StdReceiver<CaptureConfig>,
     tap: RenderTap,
     pulse: Pulse,
     last: Option<CaptureState>,
@@ -217,6 +242,9 @@ struct Ears {
 impl Ear for Ears {
     fn read(&mut self, heard: &mut Vec<f32>, rendered: &mut Vec<f32>) -> Option<DeviceState> {
         self.pulse.beat();
+        if let Some(config) = self.other.try_iter().last() {
+            self.microphone.choose(&config);
+        }
         let state = self.microphone.read(heard);
         self.tap.read(rendered);
         let overruns = self.microphone.overruns();

@@ -1,5 +1,6 @@
 //! What becomes of the turns: the record of the one in progress, and the history of those before it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::ask::Action;
@@ -18,7 +19,16 @@ pub(super) struct Turns {
     current: Option<Current>,
     /// Why the next turn begins.
     because: Option<String>,
+    /// Is the model to be asked what it heard?
+    transcribe: bool,
+    /// Turns that it has not been asked about, oldest first; with [`MOST_WAITING`] of them the oldest is dropped.
+    waiting: VecDeque<(u64, Vec<f32>)>,
+    /// What it is being asked about.
+    asked: Option<(u64, Vec<f32>)>,
 }
+
+/// Sound of turns in memory, at most 2 MB each.
+const MOST_WAITING: usize = 8;
 
 struct Current {
     id: TurnId,
@@ -41,12 +51,39 @@ impl Turns {
     /// None yet in this run; also the number of the last turn of those before.
     pub(super) fn open(config: &Config) -> (Self, u64) {
         let (history, last) = History::open(&config.state.path(), &config.history);
-        (Self { history, clips: config.record.clips, current: None, because: None }, last)
+        let (clips, transcribe) = (config.record.clips, config.history.transcribe);
+        let (waiting, asked) = (VecDeque::new(), None);
+        (Self { history, clips, current: None, because: None, transcribe, waiting, asked }, last)
     }
 
     /// What of it can change while the daemon runs.
     pub(super) fn configure(&mut self, config: &Config) {
-        self.clips = config.record.clips;
+        (self.clips, self.transcribe) = (config.record.clips, config.history.transcribe);
+        if !self.transcribe {
+            self.waiting.clear();
+        }
+    }
+
+    /// A turn that the model may be asked about, unless it is being asked already.
+    pub(super) fn to_transcribe(&mut self) -> Option<(TurnId, Vec<f32>)> {
+        if self.asked.is_some() {
+            return None;
+        }
+        self.asked = self.waiting.pop_front();
+        self.asked.as_ref().map(|(turn, samples)| (TurnId(*turn), samples.clone()))
+    }
+
+    /// What the model heard in a turn; none when it could not tell, and whether it is asked again later.
+    pub(super) fn transcribed(&mut self, turn: TurnId, heard: Option<String>, again: bool) {
+        let asked = self.asked.take().filter(|_| again && self.transcribe && self.waiting.len() < MOST_WAITING);
+        if let Some(asked) = asked {
+            self.waiting.push_front(asked);
+        }
+        if let Some(heard) = heard
+            && let Err(error) = self.history.add_heard(turn.0, heard)
+        {
+            tracing::warn!(%error, "what was heard is not in the history");
+        }
     }
 
     /// Why the next turn begins.
@@ -143,7 +180,15 @@ impl Turns {
         telemetry::turn(record.turn, &record.timeline);
         let kept = self.history.keep(record).and_then(|()| match current.sound {
             sound if sound.is_empty() => Ok(()),
-            sound => self.history.keep_sound(record.turn, sound),
+            sound => {
+                if self.transcribe && record.ending == Ending::Done {
+                    if self.waiting.len() == MOST_WAITING {
+                        self.waiting.pop_front();
+                    }
+                    self.waiting.push_back((record.turn, sound.clone()));
+                }
+                self.history.keep_sound(record.turn, sound)
+            }
         });
         if let Err(error) = kept {
             tracing::warn!(%error, "the turn is not in the history");

@@ -119,6 +119,8 @@ struct Turn {
     id: TurnId,
     started: Instant,
     input: Input,
+    /// Asked about what was heard, and the grammar of an answer in words.
+    question: Option<(String, Grammar)>,
     draft: Option<Draft>,
     committed: bool,
     /// Is it the answer to a question?
@@ -362,7 +364,11 @@ impl Gemma {
         };
         encoded.extend(self.hearing.tail(&self.interrupt)?);
         let mut rows = self.embedder.audio(&encoded);
-        rows.extend(&self.embed(prompt::AUDIO_TAIL)?);
+        let question = self.turn.as_ref().and_then(|turn| turn.question.as_ref());
+        rows.extend(&match question {
+            Some((words, _)) => self.embed(&format!("{}{}", prompt::AUDIO_END, prompt::question(words)))?,
+            None => self.embed(prompt::AUDIO_TAIL)?,
+        });
         timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))
     }
 
@@ -373,11 +379,13 @@ impl Gemma {
     }
 
     fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
+        let question = self.turn.as_ref().and_then(|turn| turn.question.as_ref());
+        let all = question.map_or(&self.grammar, |(_, grammar)| grammar);
         // What follows the results of a call is no answer to a question any more.
         let answers = self.turn.as_ref().is_some_and(|turn| turn.answers && !turn.committed);
         let narrow = self.yes_no.as_ref().filter(|_| answers);
         Draft {
-            grammar: narrow.unwrap_or(&self.grammar).start(),
+            grammar: narrow.unwrap_or(all).start(),
             wide: narrow.map(|_| self.grammar.start()),
             parser: ReplyParser::new(&self.tokenizer),
             sampler: Sampler::new(self.config.sample.clone()),
@@ -594,8 +602,8 @@ impl Respond for Gemma {
         self.decoder.rewind(self.settled_rows)?;
         self.hearing.reset()?;
         self.timeline = Timeline::default();
-        let (started, answers) = (Instant::now(), start == Start::Answer);
-        self.turn = Some(Turn { id: turn, started, input: Input::Nothing, draft: None, committed: false, answers });
+        let (started, input, answers) = (Instant::now(), Input::Nothing, start == Start::Answer);
+        self.turn = Some(Turn { id: turn, started, input, question: None, draft: None, committed: false, answers });
         Ok(())
     }
 
@@ -631,6 +639,17 @@ impl Respond for Gemma {
         }
         let turn = self.turn.as_mut().ok_or(ModelError::OutOfOrder("no turn was begun"))?;
         turn.input = Input::Text(text.to_owned());
+        Ok(())
+    }
+
+    fn question(&mut self, text: &str) -> Result<(), ModelError> {
+        if !(self.folder.manifest.reads_text && self.folder.manifest.phrases) {
+            return Err(ModelError::ReadsNoText);
+        }
+        let Some(turn @ Turn { input: Input::Audio(_), draft: None, .. }) = &mut self.turn else {
+            return Err(ModelError::OutOfOrder("nothing was heard"));
+        };
+        turn.question = Some((text.to_owned(), self.grammar.of(&self.tokenizer, &[], Answers::Text)?));
         Ok(())
     }
 

@@ -125,6 +125,12 @@ pub trait Respond {
     /// [`ModelError::ReadsNoText`], or as [`Respond::hear`].
     fn read(&mut self, text: &str) -> Result<(), ModelError>;
 
+    /// Asks something about what was heard: the reply to the next [`Respond::draft`] is words, and never a call.
+    ///
+    /// # Errors
+    /// [`ModelError::ReadsNoText`], when nothing was heard, or as [`Respond::hear`].
+    fn question(&mut self, text: &str) -> Result<(), ModelError>;
+
     /// The pause may be the end of the turn: closes it tentatively, so that decoding can start. Nothing is shown.
     ///
     /// # Errors

@@ -25,6 +25,10 @@ pub const AUDIO_HEAD: &str = "<|turn>user\n<|audio>";
 pub const AUDIO_ROW: &str = "<|audio|>";
 /// After the audio rows: the model is to answer.
 pub const AUDIO_TAIL: &str = "<audio|><turn|>\n<|turn>model\n";
+/// After the audio rows of a turn that asks something about them: [`question`] follows.
+pub const AUDIO_END: &str = "<audio|>";
+/// Asks what was said.
+pub const TRANSCRIBE: &str = "Write down what is said, word for word, and nothing else.";
 /// After a user turn: the model is to answer.
 pub const GENERATE: &str = "<|turn>model\n";
 /// Ends a turn.
@@ -79,6 +83,11 @@ pub fn user(parts: &[Part<'_>]) -> String {
     }
     text.push_str(TURN_END);
     text
+}
+
+/// Follows [`AUDIO_END`]: words about what was heard, and the end of the turn; the model is to answer.
+pub fn question(words: &str) -> String {
+    plain(words.trim()) + TURN_END + GENERATE
 }
 
 /// The calls of a model turn.

@@ -163,6 +163,8 @@ fn a_response_that_is_a_mapping() {
 fn the_pieces_of_a_spoken_turn_add_up() {
     let pieces = [AUDIO_HEAD, AUDIO_ROW, AUDIO_ROW, AUDIO_TAIL].concat();
     assert_eq!(pieces, user(&[Part::Audio(2)]) + GENERATE);
+    let pieces = [AUDIO_HEAD, AUDIO_ROW, AUDIO_END, &question(TRANSCRIBE)].concat();
+    assert_eq!(pieces, user(&[Part::Audio(1), Part::Text(TRANSCRIBE)]) + GENERATE);
     assert_eq!(TURN_END, "<turn|>".to_owned() + AFTER_STOP);
 }
 
