@@ -591,7 +591,7 @@ impl Daemon {
         if is_idle
             && self.phrases
             && self.reads_text
-            && let Some((turn, samples)) = self.turns.to_transcribe()
+            && let Some((turn, samples)) = self.turns.untranscribed()
         {
             // The last interruption has done its work.
             self.stop_model.iter().for_each(|interrupt| interrupt.clear());

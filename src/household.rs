@@ -105,7 +105,7 @@ struct Watched {
 /// Something that changed.
 #[derive(Debug)]
 enum Change {
-    Device { device: Device, words: String, state: State },
+    Device { device: Device, words: String, state: Box<State> },
     Server { name: &'static str, health: Health },
 }
 
@@ -124,7 +124,7 @@ impl Watched {
             let (Some(words), Some(state)) = (house.words(&device), house.state(&device.id)) else { continue };
             let now = (words.clone(), state.clone());
             if self.states.insert(device.id.clone(), now.clone()).is_none_or(|known| known != now) {
-                changes.push(Change::Device { device, words, state });
+                changes.push(Change::Device { device, words, state: Box::new(state) });
             }
         }
         changes

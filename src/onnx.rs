@@ -461,17 +461,23 @@ pub fn build() -> &'static str {
 pub fn write_prepacked(path: &Path, to: &Path, options: Options) -> Result<(), OnnxError> {
     let fail = |reason: String| OnnxError::Graph { path: path.to_path_buf(), reason };
     let data = to.file_name().map(|name| format!("{}_data", name.to_string_lossy())).unwrap_or_default();
-    let builder = Session::builder().map_err(|e| fail(e.to_string()))?;
-    let built = || -> ort::session::builder::BuilderResult {
-        builder
-            .with_intra_threads(options.threads.max(1))?
-            .with_optimized_model_path(to)?
-            .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?
-            .with_config_entry("session.optimized_model_external_initializers_file_name", data)?
+    let built = || -> Result<Session, String> {
+        Session::builder()
+            .map_err(|e| e.to_string())?
+            .with_intra_threads(options.threads.max(1))
+            .map_err(|e| e.to_string())?
+            .with_optimized_model_path(to)
+            .map_err(|e| e.to_string())?
+            .with_config_entry("session.save_external_prepacked_constant_initializers", "1")
+            .map_err(|e| e.to_string())?
+            .with_config_entry("session.optimized_model_external_initializers_file_name", data)
+            .map_err(|e| e.to_string())?
             .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+            .map_err(|e| e.to_string())?
+            .commit_from_file(path)
+            .map_err(|e| e.to_string())
     };
-    let mut builder = built().map_err(|e| fail(e.to_string()))?;
-    builder.commit_from_file(path).map(|_| ()).map_err(|e| fail(e.to_string()))
+    built().map(|_| ()).map_err(fail)
 }
 
 fn open(path: &Path, options: Options) -> Result<Session, OnnxError> {

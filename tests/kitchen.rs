@@ -158,11 +158,12 @@ fn other_players_are_quiet_while_it_listens_and_speaks() {
             let player = Player::start(&address, "radio", PLAYS).await;
             while !ends.load(Ordering::Relaxed) {
                 let (_, volume) = player.seen();
-                let mut volumes = seen.lock().expect("nobody panics with it");
-                if volumes.last() != Some(&volume) {
-                    volumes.push(volume);
+                {
+                    let mut volumes = seen.lock().expect("nobody panics with it");
+                    if volumes.last() != Some(&volume) {
+                        volumes.push(volume);
+                    }
                 }
-                drop(volumes);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });

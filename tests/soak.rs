@@ -150,7 +150,8 @@ impl House {
         let Household { tools: home, .. } = ask::household(config).expect("the home of the repository");
         let air = Air::default();
         let threads = threads(config, &home, &air);
-        let words = WakeWords::load(&config.wake.dir, &config.wake.words).expect("the graphs are in the repository");
+        let words = WakeWords::load(&config.wake.dir, &config.wake.words, config.wake.stop().as_ref());
+        let words = words.expect("the graphs are in the repository");
         let begun = Instant::now();
         let taking = TurnTaking {
             phrases: false,

@@ -65,7 +65,7 @@ impl Turns {
     }
 
     /// A turn that the model may be asked about, unless it is being asked already.
-    pub(super) fn to_transcribe(&mut self) -> Option<(TurnId, Vec<f32>)> {
+    pub(super) fn untranscribed(&mut self) -> Option<(TurnId, Vec<f32>)> {
         if self.asked.is_some() {
             return None;
         }
