@@ -63,7 +63,7 @@ fn home(count: usize) -> Vec<Device> {
         Device {
             id: format!("{kind}.number_{number}"),
             name,
-            aliases: if number % 7 == 0 { vec![format!("Alias {number}")] } else { Vec::new() },
+            aliases: if number.is_multiple_of(7) { vec![format!("Alias {number}")] } else { Vec::new() },
             room: Some(room.to_owned()),
             kind: kind.to_owned(),
             range_dc: (kind == "thermostat").then_some((50, 300)),
