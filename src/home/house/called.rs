@@ -86,7 +86,7 @@ impl<'a> Called<'a> {
 /// How several devices are called together.
 pub(super) fn together(all: &[Device], devices: &[Device], called: &Called<'_>) -> Subject {
     let named = match called.by {
-        By::Name => kind_in_place(devices, called.words).map(|(room, kind)| (room, kind)),
+        By::Name => kind_in_place(devices, called.words),
         _ => None,
     };
     let (room, words) = named.unwrap_or((called.room, called.words.to_owned()));
