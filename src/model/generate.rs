@@ -65,7 +65,7 @@ impl Default for ModelConfig {
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
             min_margin: 0.0,
-            prepack: true,
+            prepack: false,
             sample: SampleConfig::default(),
             cache: None,
         }
