@@ -72,7 +72,7 @@ impl Default for ModelConfig {
             max_tokens: 128,
             system: "You are a voice assistant in a kitchen. Use the tools. Answer in one short sentence.".into(),
             min_margin: None,
-            prepack: true,
+            prepack: false,
             sample: SampleConfig::default(),
             cache: None,
             one_call: false,

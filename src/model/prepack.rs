@@ -32,14 +32,36 @@ pub fn prepared(folder: Folder, dir: &Path, threads: usize, least_bytes: u64) ->
     if bytes < least_bytes {
         return folder;
     }
+    let parts: Vec<&str> = PARTS.into_iter().filter(|part| can_be_stored(&folder, part)).collect();
+    if parts.is_empty() {
+        return folder;
+    }
     let place = dir.join(key(&folder));
     if !place.is_dir()
-        && let Err(reason) = make(&folder, dir, &place, threads, bytes)
+        && let Err(reason) = make(&folder, &parts, dir, &place, (threads, bytes))
     {
         tracing::warn!(reason, "weights are not kept in the processor's form");
         return folder;
     }
     redirected(folder, &place)
+}
+
+/// Is it opened, and do its weights come back as they were? With 8-bit matrices ONNX Runtime 1.31.1 reads something else
+/// than it wrote, and the graph gives no numbers: they are left alone.
+fn can_be_stored(folder: &Folder, part: &str) -> bool {
+    let parts = &folder.manifest.parts;
+    // A folder that hears block by block never opens the whole encoder.
+    if !parts.contains_key(part) || part == "audio_encoder" && parts.contains_key("audio_stream") {
+        return false;
+    }
+    std::fs::read(folder.part(part)).is_ok_and(|graph| !has_eight_bits(&graph))
+}
+
+/// Does an operator of the graph have the attribute `bits` with the value 8? As ONNX files have it: a name of four letters,
+/// then the field of the integer.
+fn has_eight_bits(graph: &[u8]) -> bool {
+    let mark = b"\x04bits\x18\x08";
+    graph.windows(mark.len()).any(|window| window == mark)
 }
 
 /// Model, ONNX Runtime and processor, as a name.
@@ -69,7 +91,13 @@ fn redirected(mut folder: Folder, place: &Path) -> Folder {
     folder
 }
 
-fn make(folder: &Folder, dir: &Path, place: &Path, threads: usize, bytes: u64) -> Result<(), String> {
+fn make(
+    folder: &Folder,
+    parts: &[&str],
+    dir: &Path,
+    place: &Path,
+    (threads, bytes): (usize, u64),
+) -> Result<(), String> {
     let started = Instant::now();
     std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let space = rustix::fs::statvfs(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -79,11 +107,7 @@ fn make(folder: &Folder, dir: &Path, place: &Path, threads: usize, bytes: u64) -
     }
     crate::terminal::notice("storing the weights as this processor wants them, once");
     let work = tempfile::Builder::new().prefix(MAKING).tempdir_in(dir).map_err(|error| error.to_string())?;
-    for name in PARTS.into_iter().filter(|name| folder.manifest.parts.contains_key(*name)) {
-        // A folder that hears block by block never opens the whole encoder.
-        if name == "audio_encoder" && folder.manifest.parts.contains_key("audio_stream") {
-            continue;
-        }
+    for name in parts {
         let to = work.path().join(format!("{name}.onnx"));
         let options = Options { threads, spin: false };
         onnx::write_prepacked(&folder.part(name), &to, options).map_err(|error| error.to_string())?;
@@ -114,6 +138,21 @@ fn remove_others(dir: &Path, place: &Path) {
     for other in others.filter(|path| !making(path) || abandoned(path)) {
         if let Err(error) = std::fs::remove_dir_all(&other) {
             tracing::warn!(path = %other.display(), %error, "cannot remove stored weights of another model");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn eight_bit_matrices_are_seen() {
+        for (graph, expected) in [
+            (&b"..\x0a\x04bits\x18\x08\xa0\x01\x02"[..], true),
+            (b"..\x0a\x04bits\x18\x04\xa0\x01\x02", false),
+            (b"..\x0a\x05nbits\x18\x08", false),
+            (b"", false),
+        ] {
+            assert_eq!(super::has_eight_bits(graph), expected);
         }
     }
 }
