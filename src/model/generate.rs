@@ -11,18 +11,18 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::decoder::Decoder;
+use super::draft::{Choice, Draft};
 use super::encoder::{Embedder, Rows};
 use super::features;
-use super::grammar::{Answers, Decoding, Grammar};
+use super::grammar::{Answers, Grammar};
 use super::hearing::{Hearing, HearingTimes};
 use super::manifest::Folder;
 use super::parts::{Parts, read_stops};
 use super::prompt;
-use super::reply::ReplyParser;
-use super::sample::{LoopDetector, SampleConfig, Sampler};
+use super::sample::SampleConfig;
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
-use crate::dialogue::{ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
+use crate::dialogue::{ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
 use crate::onnx::Interrupt;
 use crate::timeline::{Timeline, ms, timed};
 
@@ -84,15 +84,6 @@ pub struct Gemma {
     timeline: Timeline,
 }
 
-/// A token that the model chose.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
-    /// Which.
-    pub token: u32,
-    /// By how much its logit was above the next allowed one's; infinite where the grammar left no other.
-    pub gap: f32,
-}
-
 /// The turn in progress.
 struct Turn {
     id: TurnId,
@@ -116,42 +107,6 @@ struct Audio {
     queue: Vec<f32>,
     /// Rows of the context before the first audio row.
     start: usize,
-}
-
-/// A reply being decoded.
-struct Draft {
-    grammar: Decoding,
-    parser: ReplyParser,
-    sampler: Sampler,
-    loops: LoopDetector,
-    events: Vec<ReplyEvent>,
-    logits: Vec<f32>,
-    /// All choices so far.
-    choices: Vec<Choice>,
-    tokens: usize,
-    /// Computing spent on it.
-    spent_ms: f64,
-    /// Chosen, but not in the context yet.
-    unfed: Vec<u32>,
-    /// The least margin of the choices since the last call.
-    margin: f32,
-    ended: Option<Stop>,
-}
-
-impl Draft {
-    /// Keeps events to be released; a call among them is told how sure the model was. Is there one?
-    fn keep(&mut self, events: Vec<ReplyEvent>) -> bool {
-        let is_call = events.iter().any(|event| matches!(event, ReplyEvent::Call(_)));
-        let margin = self.margin.is_finite().then_some(self.margin);
-        self.events.extend(events.into_iter().map(|event| match event {
-            ReplyEvent::Call(call) => ReplyEvent::Call(ToolCall { margin, ..call }),
-            other => other,
-        }));
-        if is_call {
-            self.margin = f32::INFINITY;
-        }
-        is_call
-    }
 }
 
 impl Gemma {
@@ -281,23 +236,6 @@ impl Gemma {
     fn take_in(&mut self, encoded: &[f32]) -> Result<(), ModelError> {
         let rows = self.embedder.audio(encoded);
         timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
-    }
-
-    fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
-        Draft {
-            grammar: self.grammar.start(),
-            parser: ReplyParser::new(&self.tokenizer),
-            sampler: Sampler::new(self.config.sample.clone()),
-            loops: LoopDetector::default(),
-            events: Vec::new(),
-            logits,
-            choices: Vec::new(),
-            tokens: 0,
-            spent_ms: 0.0,
-            unfed: Vec::new(),
-            margin: f32::INFINITY,
-            ended: None,
-        }
     }
 
     /// One token, and those that the grammar forces after it. True while there is more.
@@ -466,7 +404,8 @@ impl Respond for Gemma {
         let mut spent_ms = 0.0;
         let closed = timed(&mut spent_ms, || self.close());
         let logits = self.guard(closed)?;
-        let draft = Draft { spent_ms, ..self.start_draft(logits) };
+        let draft =
+            Draft { spent_ms, ..Draft::new(self.grammar.start(), &self.tokenizer, self.config.sample.clone(), logits) };
         self.timeline.drafts += 1;
         // What an earlier draft wrote is no part of the reply.
         (self.timeline.tokens, self.timeline.forced_tokens, self.timeline.call_ready_ms) = (0, 0, None);
@@ -518,7 +457,7 @@ impl Respond for Gemma {
         last.unfed.extend(self.tokenizer.encode(&prompt::responses(results, last.ended == Some(Stop::AwaitsTools))));
         let rows = self.embedder.embed(&last.unfed, &self.interrupt)?;
         let logits = timed(&mut self.timeline.prefill_ms, || self.decoder.step(&rows, &self.interrupt))?;
-        let draft = self.start_draft(logits);
+        let draft = Draft::new(self.grammar.start(), &self.tokenizer, self.config.sample.clone(), logits);
         self.run_out(draft, emit)
     }
 
