@@ -1,7 +1,7 @@
 //! The body of the inference thread: owns the model, does one job at a time, decodes a draft while it has nothing else to
 //! do. No I/O, no devices; it stops within one decoder step when its [`Interrupt`] is raised.
 //!
-//! A machine that falls behind finds jobs waiting. [`Backlog`] makes the best of them: sound that waits is heard in one
+//! A machine that falls behind finds jobs waiting. The backlog makes the best of them: sound that waits is heard in one
 //! piece, since long blocks cost less a row, and a draft that was taken back before it was begun is not made. So a slow
 //! machine answers later by what it is slow, and by no more than the block that it is in.
 

@@ -51,9 +51,8 @@ pub fn svg(title: &str, axes: [&str; 2], lines: &[Line<'_>], marks: &[(f64, &str
             from.0, from.1, to.0, to.1
         );
     };
-    text(&mut out, (left, 20.0), "start", title);
+    text(&mut out, (left, 20.0), "start", &format!("{title}: {}", axes[1]));
     text(&mut out, (x(right), SIZE.1 - 10.0), "end", axes[0]);
-    text(&mut out, (x(right) + 14.0, MARGINS.2 + 4.0), "start", axes[1]);
     let thin = "stroke=\"#dddddd\"";
     for value in scale(top, y_step) {
         rule(&mut out, (left, y(value)), (x(right), y(value)), thin);
@@ -76,7 +75,7 @@ pub fn svg(title: &str, axes: [&str; 2], lines: &[Line<'_>], marks: &[(f64, &str
             let _ =
                 writeln!(out, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{color}\"/>", x(point.0), y(point.1));
         }
-        let height = MARGINS.2 + 34.0 + 20.0 * at as f64;
+        let height = MARGINS.2 + 14.0 + 20.0 * at as f64;
         rule(&mut out, (x(right) + 14.0, height), (x(right) + 40.0, height), &style);
         text(&mut out, (x(right) + 46.0, height + 4.0), "start", name);
     }

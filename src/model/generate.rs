@@ -11,16 +11,17 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::decoder::Decoder;
+use super::draft::{Choice, Draft, Fork};
 use super::encoder::{Embedder, Rows};
 use super::features;
-use super::grammar::{Answers, Decoding, Grammar};
+use super::grammar::{Answers, Grammar};
 use super::hearing::{Hearing, HearingTimes};
 use super::manifest::Folder;
 use super::parts::{Parts, StartTimes, answers, read_stops};
 use super::prepack;
 use super::prompt;
 use super::reply::ReplyParser;
-use super::sample::{LoopDetector, Pick, SampleConfig, Sampler, lead, runner_up};
+use super::sample::{Pick, SampleConfig, lead, runner_up};
 use super::snapshot::{self, Snapshot};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
@@ -105,15 +106,6 @@ pub struct Gemma {
     start: StartTimes,
 }
 
-/// A token that the model chose.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Choice {
-    /// Which.
-    pub token: u32,
-    /// By how much its logit was above the next allowed one's; infinite where the grammar left no other.
-    pub gap: f32,
-}
-
 /// The turn in progress.
 struct Turn {
     id: TurnId,
@@ -141,60 +133,6 @@ struct Audio {
     queue: Vec<f32>,
     /// Rows of the context before the first audio row.
     start: usize,
-}
-
-/// A reply being decoded.
-struct Draft {
-    grammar: Decoding,
-    /// Where the grammar is that of yes and no: all that could be said instead.
-    wide: Option<Decoding>,
-    parser: ReplyParser,
-    sampler: Sampler,
-    loops: LoopDetector,
-    events: Vec<ReplyEvent>,
-    logits: Vec<f32>,
-    /// All choices so far.
-    choices: Vec<Choice>,
-    tokens: usize,
-    /// All that was chosen.
-    written: Vec<u32>,
-    /// Computing spent on it.
-    spent_ms: f64,
-    /// Chosen, but not in the context yet.
-    unfed: Vec<u32>,
-    /// Where the model was least sure, and less than it should be.
-    fork: Option<Fork>,
-    /// The least margin of the choices since the last call.
-    margin: f32,
-    ended: Option<Stop>,
-}
-
-/// A choice that might have been another.
-struct Fork {
-    margin: f32,
-    /// The second best token.
-    rival: u32,
-    /// How much was written before it.
-    at: usize,
-    /// Rows of the context at that point.
-    rows: usize,
-    grammar: Decoding,
-}
-
-impl Draft {
-    /// Keeps events to be released; a call among them is told how sure the model was. Is there one?
-    fn keep(&mut self, events: Vec<ReplyEvent>) -> bool {
-        let is_call = events.iter().any(|event| matches!(event, ReplyEvent::Call(_)));
-        let margin = self.margin.is_finite().then_some(self.margin);
-        self.events.extend(events.into_iter().map(|event| match event {
-            ReplyEvent::Call(call) => ReplyEvent::Call(ToolCall { margin, ..call }),
-            other => other,
-        }));
-        if is_call {
-            self.margin = f32::INFINITY;
-        }
-        is_call
-    }
 }
 
 impl Gemma {
@@ -378,29 +316,15 @@ impl Gemma {
         timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
     }
 
-    fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
+    fn start_draft(&self, logits: Vec<f32>) -> Draft {
         let question = self.turn.as_ref().and_then(|turn| turn.question.as_ref());
         let all = question.map_or(&self.grammar, |(_, grammar)| grammar);
         // What follows the results of a call is no answer to a question any more.
         let answers = self.turn.as_ref().is_some_and(|turn| turn.answers && !turn.committed);
         let narrow = self.yes_no.as_ref().filter(|_| answers);
-        Draft {
-            grammar: narrow.unwrap_or(all).start(),
-            wide: narrow.map(|_| self.grammar.start()),
-            parser: ReplyParser::new(&self.tokenizer),
-            sampler: Sampler::new(self.config.sample.clone()),
-            loops: LoopDetector::default(),
-            events: Vec::new(),
-            logits,
-            choices: Vec::new(),
-            tokens: 0,
-            written: Vec::new(),
-            spent_ms: 0.0,
-            unfed: Vec::new(),
-            fork: None,
-            margin: f32::INFINITY,
-            ended: None,
-        }
+        let mut draft = Draft::new(narrow.unwrap_or(all).start(), &self.tokenizer, self.config.sample.clone(), logits);
+        draft.wide = narrow.map(|_| self.grammar.start());
+        draft
     }
 
     /// One token, and those that the grammar forces after it. True while there is more.

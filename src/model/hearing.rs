@@ -6,8 +6,8 @@
 //!
 //! Two encoders do the work. The *streaming* graph carries its state from block to block and never computes a row twice.
 //! A folder that has only the *whole* encoder (the published ones) is encoded in windows: each begins as many rows before
-//! the new ones as these can depend on ([`super::manifest::AudioConfig::rows_back`]: 181 in Gemma 4, 7.2 s), and what it gives for the rows
-//! before is dropped. That is exact, and dear: blocks are as long as this machine needs to keep up ([`window_rows`]).
+//! the new ones as these can depend on ([`super::manifest::AudioConfig::rows_back`]: 181 in Gemma 4, 7.2 s), and what it
+//! gives for the rows before is dropped. That is exact, and dear: blocks are as long as this machine needs to keep up.
 
 use super::ModelError;
 use super::encoder::{Encoder, expect_width};

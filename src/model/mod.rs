@@ -5,6 +5,7 @@
 //! Everything here runs on the inference thread and does no I/O after loading. It knows tools only as specifications.
 
 pub mod decoder;
+pub mod draft;
 pub mod encoder;
 pub mod features;
 pub mod generate;
