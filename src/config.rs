@@ -135,7 +135,7 @@ pub struct WakeWordsConfig {
 impl Default for WakeWordsConfig {
     fn default() -> Self {
         let computer = WakeConfig { word: "computer".into(), threshold: 0.9 };
-        Self { dir: PathBuf::from("onnx/wake"), words: vec![computer], stop_word: "stop".into(), stop_threshold: 0.9 }
+        Self { dir: PathBuf::from("onnx/wake"), words: vec![computer], stop_word: "stop".into(), stop_threshold: 0.95 }
     }
 }
 

@@ -146,9 +146,11 @@ fn in_noise(clip: &[f32], noise: &[f32], snr_db: f32) -> Vec<f32> {
 /// What noise suppression and gain control do to wake words: a table, and that the default is no worse than any.
 #[test]
 fn processing_does_not_make_it_deaf() {
-    if std::env::var_os("HEARTH_SLOW").is_none() {
-        return println!("SKIPPED: slow (HEARTH_SLOW=1)");
+    let orders = clips("coffee");
+    if orders.is_empty() {
+        return println!("SKIPPED: there are no recordings of people in ../shared/speech");
     }
+    let most = if std::env::var_os("HEARTH_SLOW").is_some() { usize::MAX } else { 6 };
     let chain =
         |noise_suppression, gain_control| ListenConfig { noise_suppression, gain_control, ..ListenConfig::default() };
     let chains = [
@@ -159,7 +161,6 @@ fn processing_does_not_make_it_deaf() {
         ("gain", chain(NoiseSuppression::Off, true)),
         ("moderate and gain", chain(NoiseSuppression::Moderate, true)),
     ];
-    let orders = clips("coffee");
     let babble = |from: usize| {
         let voice = |k: usize| orders.iter().cycle().skip(from + k * 31).flat_map(|(_, clip)| clip.iter().copied());
         let voices = voice(0).zip(voice(1)).zip(voice(2).zip(voice(3)));
@@ -171,7 +172,9 @@ fn processing_does_not_make_it_deaf() {
         let mut row = [0; 4];
         let mut n = 0;
         for word in WORDS {
-            for (i, (_, clip)) in clips(&format!("wake/{word}")).iter().filter(|(name, _)| held_out(name)).enumerate() {
+            for (i, (_, clip)) in
+                clips(&format!("wake/{word}")).iter().filter(|(name, _)| held_out(name)).take(most).enumerate()
+            {
                 n += 1;
                 let scenes = [
                     in_a_room(clip),
@@ -190,11 +193,11 @@ fn processing_does_not_make_it_deaf() {
             !hearth::listen::utterances(&sound, config).is_empty()
         };
         let noisy = |clip: &[f32]| heard(&in_noise(clip, &pink, 10.0));
-        let unheard = orders.iter().filter(|(_, clip)| !heard(clip)).count();
-        let unheard_in_noise = orders.iter().filter(|(_, clip)| !noisy(clip)).count();
+        let unheard = orders.iter().take(most).filter(|(_, clip)| !heard(clip)).count();
+        let unheard_in_noise = orders.iter().take(most).filter(|(_, clip)| !noisy(clip)).count();
         println!(
             "{name}: {row:?} of {n} missed (clean, pink, babble, 30 dB quieter); orders without speech: {unheard} and {unheard_in_noise} of {} (clean, pink)",
-            orders.len()
+            orders.len().min(most)
         );
         misses.push(row.iter().sum::<usize>());
     }

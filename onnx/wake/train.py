@@ -192,7 +192,7 @@ def windows(word, train):
 
 
 def fit(word, train, steps, seed=0):
-    """The head's weights: two convolutions over time and two dense layers."""
+    """One fit's weights: two convolutions over time and two dense layers."""
     import torch
     from torch import nn
 
@@ -237,45 +237,55 @@ def fit(word, train, steps, seed=0):
     return {"mean": mean, "scale": scale, **state}
 
 
-def write(word, weights, path):
-    """Writes a head: `embeddings` f32 [1, 16, 96] -> `score` f32 [1, 1] in [0, 1]."""
+def write(word, fits, path):
+    """Writes a head, the mean of several fits' logits: `embeddings` f32 [1, 16, 96] -> `score` f32 [1, 1] in [0, 1]."""
     from onnx import TensorProto, helper, numpy_helper
 
-    names = ["mean", "scale", "0.weight", "0.bias", "2.weight", "2.bias", "6.weight", "6.bias", "8.weight", "8.bias"]
-    node = helper.make_node
-    nodes = [node("Sub", ["embeddings", "mean"], ["a"]), node("Div", ["a", "scale"], ["b"]),
-             node("Transpose", ["b"], ["c"], perm=[0, 2, 1]),
-             node("Conv", ["c", "0.weight", "0.bias"], ["d"]), node("Relu", ["d"], ["e"]),
-             node("Conv", ["e", "2.weight", "2.bias"], ["f"]), node("Relu", ["f"], ["g"]), node("Flatten", ["g"], ["h"]),
-             node("Gemm", ["h", "6.weight", "6.bias"], ["i"], transB=1), node("Relu", ["i"], ["j"]),
-             node("Gemm", ["j", "8.weight", "8.bias"], ["k"], transB=1), node("Sigmoid", ["k"], ["score"])]
+    node, nodes, tensors = helper.make_node, [], []
+    for i, weights in enumerate(fits):
+        p = f"{i}/"
+        tensors += [numpy_helper.from_array(w.astype(np.float32), p + n) for n, w in weights.items()]
+        nodes += [node("Sub", ["embeddings", p + "mean"], [p + "a"]), node("Div", [p + "a", p + "scale"], [p + "b"]),
+                  node("Transpose", [p + "b"], [p + "c"], perm=[0, 2, 1]),
+                  node("Conv", [p + "c", p + "0.weight", p + "0.bias"], [p + "d"]), node("Relu", [p + "d"], [p + "e"]),
+                  node("Conv", [p + "e", p + "2.weight", p + "2.bias"], [p + "f"]), node("Relu", [p + "f"], [p + "g"]),
+                  node("Flatten", [p + "g"], [p + "h"]),
+                  node("Gemm", [p + "h", p + "6.weight", p + "6.bias"], [p + "i"], transB=1), node("Relu", [p + "i"], [p + "j"]),
+                  node("Gemm", [p + "j", p + "8.weight", p + "8.bias"], [p + "k"], transB=1)]
+    nodes += [node("Mean", [f"{i}/k" for i in range(len(fits))], ["logit"]), node("Sigmoid", ["logit"], ["score"])]
     graph = helper.make_graph(nodes, word.replace(" ", "_"),
                               [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, WINDOW, 96])],
-                              [helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 1])],
-                              [numpy_helper.from_array(weights[n].astype(np.float32), n) for n in names])
+                              [helper.make_tensor_value_info("score", TensorProto.FLOAT, [1, 1])], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="hearth")
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def head_of(weights):
-    """The head as a function of windows [n, 16, 96], as the graph computes it."""
-    w = weights
+def logits(w, x):
+    """A fit's logits of windows [n, 16, 96]."""
     def conv(x, k, b):  # [n, t, c] with kernel [o, c, 3]
         return sum(x[:, i : x.shape[1] - 2 + i] @ k[:, :, i].T for i in range(3)) + b
-    def run(x):
-        x = (x - w["mean"]) / w["scale"]
-        x = np.maximum(conv(x, w["0.weight"], w["0.bias"]), 0)
-        x = np.maximum(conv(x, w["2.weight"], w["2.bias"]), 0)
-        x = x.transpose(0, 2, 1).reshape(len(x), -1)
-        x = np.maximum(x @ w["6.weight"].T + w["6.bias"], 0)
-        return 1 / (1 + np.exp(-np.clip(x @ w["8.weight"].T + w["8.bias"], -60, 60)))[:, 0]
-    return run
+    x = (x - w["mean"]) / w["scale"]
+    x = np.maximum(conv(x, w["0.weight"], w["0.bias"]), 0)
+    x = np.maximum(conv(x, w["2.weight"], w["2.bias"]), 0)
+    x = x.transpose(0, 2, 1).reshape(len(x), -1)
+    x = np.maximum(x @ w["6.weight"].T + w["6.bias"], 0)
+    return (x @ w["8.weight"].T + w["8.bias"])[:, 0]
 
 
-def weights_of(path):
+def head_of(fits):
+    """The head as a function of windows [n, 16, 96], as the graph computes it."""
+    return lambda x: 1 / (1 + np.exp(-np.clip(np.mean([logits(w, x) for w in fits], 0), -60, 60)))
+
+
+def fits_of(path):
+    """The fits in a head's file."""
     from onnx import numpy_helper
-    return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    fits = {}
+    for t in onnx.load(path).graph.initializer:
+        i, name = t.name.split("/") if "/" in t.name else ("0", t.name)
+        fits.setdefault(i, {})[name] = numpy_helper.to_array(t)
+    return list(fits.values())
 
 
 def scores(head, e):
@@ -330,7 +340,8 @@ def main():
     parser.add_argument("--talk", type=Path, nargs="*", default=[], help="folders of other speech to measure with")
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--each", type=int, default=6, help="takes of each recording of a word")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--fits", type=int, default=3, help="fits of a head, of which the mean counts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--gather-only", action="store_true")
@@ -347,8 +358,8 @@ def main():
     for word in args.words:
         path = args.out / f"{word.replace(' ', '_')}.onnx"
         if not args.measure_only:
-            write(word, fit(word, data, args.steps, args.seed), path)
-        report = measure(word, args, head_of(weights_of(path)))
+            write(word, [fit(word, data, args.steps, args.seed + i) for i in range(args.fits)], path)
+        report = measure(word, args, head_of(fits_of(path)))
         (args.work / f"{word}.json").write_text(json.dumps(report, indent=1))
         print(json.dumps(report), flush=True)
 

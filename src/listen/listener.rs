@@ -331,8 +331,9 @@ impl Listener {
             self.frames.pop_front();
         }
         self.measure(&clean.subtracted, events);
+        let echo = self.echo.awake() && self.likeness.is_echo();
         if let Some(spotter) = &mut self.spotter
-            && let Some(woken) = spotter.push(Sound { processed, raw }, frame.probability >= VOICE)?
+            && let Some(woken) = spotter.push(Sound { processed, raw, echo }, frame.probability >= VOICE)?
         {
             self.woken(woken, events);
         }

@@ -6,7 +6,7 @@
 //!
 //! While hearth itself speaks, three streams go through the graphs: the microphone's as it came, the same without echo (the
 //! canceller may take the word away too, when the room has changed since it learnt it), and what is played. A word counts
-//! if either of the first two says it and the third has not just said it.
+//! if either of the first two says it, the third has not just said it, and the microphone hears more than an echo.
 
 use std::path::Path;
 
@@ -62,12 +62,14 @@ pub struct Sound<'a> {
     pub processed: &'a [f32],
     /// As it came; no fewer.
     pub raw: &'a [f32],
+    /// In the last second it rose and fell as what was rendered: it is its echo.
+    pub echo: bool,
 }
 
 impl<'a> Sound<'a> {
     /// Sound in which nothing was changed.
     pub fn plain(samples: &'a [f32]) -> Self {
-        Self { processed: samples, raw: samples }
+        Self { processed: samples, raw: samples, echo: false }
     }
 }
 
@@ -157,14 +159,14 @@ impl WakeWords {
     }
 
     /// A chunk of the microphone is full.
-    fn chunk(&mut self) -> Result<Option<Woken>, OnnxError> {
+    fn chunk(&mut self, echo: bool) -> Result<Option<Woken>, OnnxError> {
         let stops = self.stops();
         let heads = &self.heads;
         let wanted = |i: usize| !heads[i].stop || stops;
         self.graphs.chunk(&mut self.processed, wanted)?;
         self.graphs.chunk(&mut self.raw, wanted)?;
         self.resting = self.resting.saturating_sub(1);
-        let found = self.decide();
+        let found = self.decide(echo);
         for head in &mut self.heads {
             head.said_by_reply = head.said_by_reply.saturating_sub(1);
         }
@@ -182,16 +184,16 @@ impl WakeWords {
         self.guarded > 0 || self.ringing
     }
 
-    fn decide(&mut self) -> Option<Woken> {
+    fn decide(&mut self, echo: bool) -> Option<Woken> {
         let suspect = self.suspect.take();
-        if self.resting > 0 {
+        let guarded = self.guarded > 0;
+        if self.resting > 0 || guarded && echo {
             return None;
         }
         // What was played a moment ago is scored by now.
         if let Some((head, score)) = suspect.filter(|(head, _)| self.heads[*head].said_by_reply == 0) {
             return Some(self.found(head, score));
         }
-        let guarded = self.guarded > 0;
         let needs = |head: &Head| if guarded && !head.stop { (1.0 + head.threshold) / 2.0 } else { head.threshold };
         for (i, head) in self.heads.iter().enumerate().filter(|(i, _)| self.score(*i) >= 0.5) {
             let (word, score, needs, in_reply) =
@@ -224,9 +226,9 @@ impl Spot for WakeWords {
         while !sound.processed.is_empty() {
             let n = self.processed.take(sound.processed, voice);
             self.raw.take(&sound.raw[..n], guarded);
-            sound = Sound { processed: &sound.processed[n..], raw: &sound.raw[n..] };
+            sound = Sound { processed: &sound.processed[n..], raw: &sound.raw[n..], ..sound };
             if self.processed.is_full() {
-                woken = self.chunk()?.or(woken);
+                woken = self.chunk(sound.echo)?.or(woken);
             }
         }
         Ok(woken)
@@ -239,7 +241,7 @@ impl Spot for WakeWords {
             if self.rendered.is_full() {
                 self.graphs.chunk(&mut self.rendered, |_| true)?;
                 for (i, head) in self.heads.iter_mut().enumerate() {
-                    if self.rendered.score(i) >= RENDERED {
+                    if self.rendered.newest(i) >= RENDERED {
                         head.said_by_reply = ECHOES;
                     }
                 }

@@ -75,6 +75,11 @@ impl Stream {
         self.scores[head].1
     }
 
+    /// A head's newest score alone: how much a window may be the word at all.
+    pub(super) fn newest(&self, head: usize) -> f32 {
+        self.scores[head].0
+    }
+
     /// Forgets all that was heard.
     pub(super) fn reset(&mut self) {
         self.sound.iter_mut().for_each(|v| *v = 0.0);
