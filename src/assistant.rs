@@ -147,10 +147,7 @@ impl Assistant {
     /// a deed is not said.
     fn text(&mut self, piece: &str) -> Vec<Command> {
         self.held.push_str(piece);
-        let end = match self.rounds {
-            0 => self.held.rfind(['.', '!', '?', '\n']).map_or(0, |at| at + 1),
-            _ => self.held.len(),
-        };
+        let end = if self.rounds == 0 { after_last_sentence(&self.held) } else { self.held.len() };
         let whole = self.held.drain(..end).collect();
         self.release(whole)
     }
@@ -288,6 +285,12 @@ fn plain(outcome: Outcome) -> &'static str {
         Outcome::Refused => "I cannot do that.",
         Outcome::Failed => "That did not work.",
     }
+}
+
+/// Where the last sentence of a text ends, with the space after it.
+fn after_last_sentence(text: &str) -> usize {
+    let end = text.rfind(['.', '!', '?', '\n']).map_or(0, |at| at + 1);
+    end + text[end..].len() - text[end..].trim_start().len()
 }
 
 #[cfg(test)]

@@ -585,7 +585,13 @@ impl Conversation {
                     self.show_busy(State::Acting, out);
                 }
                 Command::Say(sentence) => self.speak(id, sentence, out),
-                Command::Stream(piece) => self.stream(id, Some(&piece), out),
+                Command::Stream(piece) => {
+                    self.stream(id, Some(&piece), out);
+                    // Sentences that are surely whole need not wait for the next word.
+                    if piece.ends_with(char::is_whitespace) && piece.trim_end().ends_with(['.', '!', '?']) {
+                        self.stream(id, None, out);
+                    }
+                }
                 Command::Answer(results) => out.push(Output::Model(id, Job::Answer(results))),
                 Command::Settle { results, said } => {
                     out.push(Output::EndSpeech(id));

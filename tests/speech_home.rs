@@ -31,6 +31,7 @@ fn config(dir: &Path, port: u16) -> PathBuf {
         [speech]
         voice = {:?}
         [wake]
+        stop_word = ""
         words = []
         [state]
         dir = {:?}

@@ -247,9 +247,9 @@ fn what_the_model_writes_is_said_a_sentence_at_a_time_while_it_writes() {
     talk.check(Input::Ask("hello".into()), "1:begin, 1:read hello, 1:draft, 1:commit, [thinking]");
     let text = |piece: &str| Input::Reply(TurnId(1), ReplyEvent::Text(piece.into()));
     talk.check(text("It is"), "");
-    talk.check(text(" on. The"), "echo It is on., 1:say It is on., [speaking]");
-    talk.check(text(" lamp is off. And"), "echo It is on. The lamp is off., 1:say The lamp is off.");
-    talk.check(stop(1, Stop::EndOfTurn), "echo It is on. The lamp is off. And, 1:say And, 1:end, 1:settle");
+    talk.check(text(" nine. The"), "echo It is nine., 1:say It is nine., [speaking]");
+    talk.check(text(" sun is up. And"), "echo It is nine. The sun is up., 1:say The sun is up.");
+    talk.check(stop(1, Stop::EndOfTurn), "echo It is nine. The sun is up. And, 1:say And, 1:end, 1:settle");
     talk.check(Input::Spoken(TurnId(1)), "drained, [idle]");
     // What was begun before a call is said before it is made, and an interruption forgets it.
     talk.check(Input::Ask("hello".into()), "2:begin, 2:read hello, 2:draft, 2:commit, [thinking]");

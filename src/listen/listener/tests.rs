@@ -100,6 +100,9 @@ fn short(events: &[(usize, ListenEvent)]) -> String {
     events.iter().map(|(_, event)| letter(event)).collect::<String>().replace("PR", "")
 }
 
+/// Samples by which the echo canceller is late.
+const LATE: usize = 64;
+
 /// What was told of the sound: the range of samples, which has no gaps.
 fn told(events: &[(usize, ListenEvent)], sound: &[f32]) -> std::ops::Range<usize> {
     let mut audio = Vec::new();
@@ -111,8 +114,10 @@ fn told(events: &[(usize, ListenEvent)], sound: &[f32]) -> std::ops::Range<usize
     }
     let n = audio.len();
     assert!(n > 0, "nothing was told");
+    // The echo canceller gives silence first, for as long as it is late.
+    let sound = [&[0.0; LATE], sound].concat();
     let from = (0..=sound.len() - n).find(|&i| sound[i..i + n] == audio).expect("a piece of the sound, in order");
-    from..from + n
+    from.saturating_sub(LATE)..from + n - LATE
 }
 
 fn end_at(events: &[(usize, ListenEvent)]) -> usize {
