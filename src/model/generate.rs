@@ -258,7 +258,12 @@ impl Gemma {
         timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
     }
 
-    fn start_draft(&mut self, logits: Vec<f32>) -> Draft {
+    fn start_draft(&mut self, mut logits: Vec<f32>) -> Draft {
+        for &stop in &self.stops {
+            if let Some(logit) = logits.get_mut(stop as usize) {
+                *logit += self.folder.manifest.quiet_bias;
+            }
+        }
         Draft {
             grammar: self.grammar.start(),
             parser: ReplyParser::new(&self.tokenizer),

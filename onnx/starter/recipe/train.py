@@ -28,9 +28,9 @@ import warm
 from model import Starter
 from tokenizer import FOLDER
 
-WORK = FOLDER / "work"
-TALK = 0.36  # share of talk that is no command
-SHARE = {"espeak": 0.34, "flite": 0.16, "festival": 0.05, "kokoro": 0.45}
+WORK = Path(__file__).resolve().parents[1] / "work"
+TALK = 0.32  # share of talk that is no command
+SHARE = {"espeak": 0.34, "flite": 0.16, "festival": 0.05, "kokoro": 0.45, "noise": 0.01}
 
 
 def picks(rng, clips, n, engines, longest):
@@ -106,7 +106,7 @@ def run(rank, args):
     decay = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}],
-                            lr=args.lr, betas=(0.9, 0.98), foreach=True)
+                            lr=args.lr, betas=(0.9, 0.98), fused=True)
     state = {"step": 0, "spent": 0.0, "ctc": 4.0, "ce": 3.0, "phase": 0, "strength": 0.0}
     clips = shards()
     path = WORK / f"{args.name}.pt"
@@ -114,6 +114,8 @@ def run(rank, args):
         saved = torch.load(path, weights_only=False)
         net.load_state_dict(saved["net"], strict=False)
         opt.load_state_dict(grow(saved["opt"], opt.state_dict()))
+        for g in opt.param_groups:
+            g.update(fused=True, foreach=False)
         state, norm = saved["state"], saved["norm"]
     elif args.warm:
         norm = warm.start(net, args.warm, args.head)
@@ -132,9 +134,14 @@ def run(rank, args):
         print(dict(count), sum(p.numel() for p in net.parameters()), flush=True)
     last = saved_at = time.time()
     pool, seen = [], []
+    own = list(net.parameters())
+    smooth = [p.detach().clone() for p in own]
+    if path.exists() and "smooth" in saved:
+        smooth = [saved["smooth"][k].clone() for k, _ in net.named_parameters()]
 
     def save():
-        torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "state": state, "norm": norm},
+        torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "state": state, "norm": norm,
+                    "smooth": {k: v for (k, _), v in zip(net.named_parameters(), smooth)}},
                    str(path) + ".new")
         Path(str(path) + ".new").rename(path)
 
@@ -177,6 +184,7 @@ def run(rank, args):
         ctc, ce, word, spent = average(net, [*np.mean(seen, 0).tolist(), min(now - last, 10.0 * n)], args.ranks,
                                        weights=args.apart > 1)
         last, seen = now, []
+        torch._foreach_lerp_(smooth, [p.data for p in own], min(0.5, args.smooth * n))
         pace = 1 - 0.97 ** n
         state["spent"] += spent
         state["ctc"] += pace * (min(ctc, 9.0) - state["ctc"])
@@ -217,6 +225,7 @@ def main():
     ap.add_argument("--save", type=float, default=240)
     ap.add_argument("--apart", type=int, default=1, help="steps between averages of the weights; 1 averages gradients")
     ap.add_argument("--keep-front", action="store_true", help="leave the sub-sampling as it is: a fifth of a step")
+    ap.add_argument("--smooth", type=float, default=0.003, help="pace of the running mean of the weights, a step")
     ap.add_argument("--warm", help="model folder whose weights a new run starts from (fresh optimiser)")
     ap.add_argument("--head", help="its CTC heads, when not in FOLDER/recipe")
     ap.add_argument("--port", type=int, default=29517)
