@@ -157,7 +157,7 @@ fn every_layout_answers_the_same() {
 
 #[test]
 fn random_weights_give_valid_calls_or_none() {
-    let specs: Vec<ToolSpec> = tools().into_iter().skip(3).collect();
+    let specs: Vec<ToolSpec> = tools().into_iter().filter(|tool| tool.name.ends_with("timer")).collect();
     let mut called = 0;
     for name in ["tiny-split-q8", "tiny-split-q4", "lookalike-q4"] {
         let mut model = load_with(name, &specs);
