@@ -90,6 +90,9 @@ def _build_command(commands) -> None:
     command.add_argument("--kv", choices=("in_place", "concat"), help="default: by the layout")
     command.add_argument("--source", default="", help="where the weights came from, in words")
     command.add_argument("--vocabulary", type=Path, help="JSON object for the manifest")
+    command.add_argument(
+        "--quiet-bias", type=float, default=0.0, help="added to the logits of an answer without a call"
+    )
     command.add_argument("--notes", type=Path, help="JSON object for the manifest's recipe")
     for flag in FLAGS:
         command.add_argument(f"--{flag.replace('_', '-')}", action="store_true")
@@ -135,6 +138,7 @@ def _build(options: argparse.Namespace) -> None:
         source=options.source,
         flags={flag: getattr(options, flag) for flag in FLAGS},
         vocabulary=read(options.vocabulary),
+        quiet_bias=options.quiet_bias,
         notes=read(options.notes) or {},
     )
     build(recipe, options.out)

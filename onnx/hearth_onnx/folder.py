@@ -44,6 +44,7 @@ class Recipe:
     copies: dict[str, Path] = field(default_factory=dict)
     """Files to take over: name in the folder to path (``tokenizer.json``, ``tools.json`` ...)."""
     vocabulary: dict | None = None
+    quiet_bias: float = 0.0
     notes: dict = field(default_factory=dict)
     """Free facts for the manifest's ``recipe``."""
 
@@ -226,6 +227,8 @@ def manifest(recipe: Recipe, folder: Path, parts: dict) -> dict:
     }
     if recipe.vocabulary is not None:
         value["vocabulary"] = recipe.vocabulary
+    if recipe.quiet_bias:
+        value["quiet_bias"] = recipe.quiet_bias
     side = [folder / name for name in SIDE_FILES]
     value["files"] = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -316,7 +316,12 @@ impl Gemma {
         timed(&mut self.timeline.prefill_ms, || self.decoder.prefill(&rows, &self.interrupt))
     }
 
-    fn start_draft(&self, logits: Vec<f32>) -> Draft {
+    fn start_draft(&self, mut logits: Vec<f32>) -> Draft {
+        for &stop in &self.stops {
+            if let Some(logit) = logits.get_mut(stop as usize) {
+                *logit += self.folder.manifest.quiet_bias;
+            }
+        }
         let question = self.turn.as_ref().and_then(|turn| turn.question.as_ref());
         let all = question.map_or(&self.grammar, |(_, grammar)| grammar);
         // What follows the results of a call is no answer to a question any more.

@@ -123,6 +123,10 @@ pub struct Manifest {
     /// Closed lists of a small model.
     #[serde(default)]
     pub vocabulary: Vocabulary,
+    /// Added to the logits of an answer that ends at once, without a call: above 0, talk is taken for a command more
+    /// seldom, and a command missed more often. A small model brings it along, chosen on its development set.
+    #[serde(default)]
+    pub quiet_bias: f32,
     /// Every file of the folder but this one. Empty for a published folder that hearth did not fetch.
     #[serde(default)]
     pub files: BTreeMap<String, FileEntry>,
@@ -441,6 +445,7 @@ fn published(dir: &Path) -> Result<Manifest, FolderError> {
         reads_text: true,
         min_margin: None,
         parts,
+        quiet_bias: 0.0,
         vocabulary: Vocabulary::default(),
         files,
     })

@@ -86,6 +86,18 @@ set_color: have {light} (turn|go) {color}
 set_color: can {light} be {color}
 set_color: {color} for {light}
 set_color: use {color} for {light}
+set_color: {light} (to|in|into) {color} please
+set_color: make {light} (look|shine) {color}
+set_color: (change|switch|turn) {light} {color}
+set_color: paint {light} {color}
+set_color: i need {light} (in|to be) {color}
+set_color kind=lights: i want {color} light {in}
+set_color kind=lights: (everything|all) {color} {in}
+set_color kind=lights: (make|turn|set) the room {color}
+set_color: turn the color of {light} to {color}
+set_color: show {light} in {color}
+set_color: bring {light} to {color}
+set_color: get {light} (in|to) {color}
 """
 MOVE = """
 open: open {moved}
@@ -286,6 +298,32 @@ set_volume: i want the volume at {pct}
 set_volume: get the volume to {pct}
 set_volume: make the volume {pct}
 set_volume: the volume should be {pct}
+media action=play: (play|put on|start) (something|a song|some songs|my songs|my playlist|the radio station) {in}
+media action=play: let me hear (some|the|) (music|songs) {in}
+media action=play: let's (have|play|listen to) (some|) music {in}
+media action=play: (i'd like|we want|we need) (some|) music {in}
+media action=play: music {in2}
+media action=play: (continue|resume) (playing|the playback|) {in}
+media action=pause: (pause|stop|halt) (the song|the music|playback|playing)
+media action=pause: (end|cut|kill) the music {in}
+media action=pause: (can you|could you) (pause|stop) the (music|song)
+media action=pause: i don't want (any|the|) music (anymore|any more|now|)
+media action=pause: (no|stop the) music please
+media action=pause: the music can (stop|wait)
+media action=next: (skip ahead|skip forward|go forward|next please|go on to the next song)
+media action=next: (give me|let's hear|i'd like) (another|the next|a different) (song|track|one)
+media action=next: (not this|i hate this|enough of this) song
+media action=next: (change|switch) the (song|track)
+media action=previous: (go|skip|jump) back (a song|one song|to the song before|)
+media action=previous: (repeat|replay) the (last|previous) (song|track)
+media action=previous: (what was|i liked) the last song play it again
+media action=previous: play (it|the song|the track) again
+change_volume direction=louder: (crank|pump) it up
+change_volume direction=louder: (louder|much louder) please
+change_volume direction=quieter: (quieter|softer|lower) please
+change_volume direction=quieter: (keep|tone) it down
+change_volume direction=louder: we need it louder
+change_volume direction=quieter: we need it quieter
 """
 CLOCK = """
 get_time: what time is it (now|right now|)
@@ -349,6 +387,38 @@ set_scene: make it {scene} mode
 set_scene: time for the {scene} scene
 set_scene: go to {scene} mode
 set_scene: put on the {scene} scene
+get_time: (what|which) time (do we have|have we got)
+get_time: (how|what) (is|about) the time
+get_time: time
+get_time: the time please
+get_time: is it (noon|midnight|eight|ten) already
+get_time: (say|show|read) (me |) the time
+get_time: (please tell|tell) me what time it is
+get_time: how (early|far into the day) is it
+get_date: (what|which) date is (it|today)
+get_date: (tell me|say|read) today's date
+get_date: (date|the date|today's date) please
+get_date: (what|which) (weekday|month|year) is it
+get_date: (please tell|tell) me (the date|what day it is)
+get_date: what are we today
+get_date: today is (what|which) day
+vacuum action=start: (start|launch|activate|switch on) the (vacuum|robot|vacuum cleaner)
+vacuum action=start: (vacuum|clean) (now|please|everything|the rooms)
+vacuum action=start: (time to|please) (vacuum|clean the floor)
+vacuum action=start: (tell|ask) the vacuum to (start|clean)
+vacuum action=start: the vacuum (can|should|may) (start|clean|run)
+vacuum action=stop: (switch off|end|shut off) the (vacuum|robot|vacuum cleaner)
+vacuum action=stop: (tell|ask) the vacuum to stop
+vacuum action=stop: no more (vacuuming|cleaning)
+vacuum action=stop: the vacuum (is too loud stop it|can stop)
+vacuum action=dock: (tell|ask) the vacuum to go (home|back)
+vacuum action=dock: (return|bring back) the (vacuum|robot vacuum)
+vacuum action=dock: put the vacuum (back|away|on its dock)
+vacuum action=dock: vacuum (go back|back to the dock|go to your base)
+set_scene: (give me|let's have|load|choose|use) the {scene} scene
+set_scene: {scene} lighting
+set_scene: (start|go into|turn on) {scene} (mode|scene) (now|)
+set_scene: we want the {scene} (scene|mode)
 """
 ALARM = """
 set_alarm: set (an|my|the) alarm for {clock} {day}
@@ -394,6 +464,21 @@ snooze: i want to sleep {more} more minutes
 snooze: ring again in {mins}
 snooze: come back in {mins}
 snooze: i'm still tired let me sleep
+set_alarm: (please|can you) wake (me|us) (up|) at {clock} {day}
+set_alarm: (new|another) alarm (at|for) {clock} {day}
+set_alarm: set (an|the|my) alarm {clock} {day}
+set_alarm: i (must|should) (be up|wake up|get up) at {clock} {day}
+set_alarm: alarm {dayfirst} (at|for) {clock}
+set_alarm: wake up at {clock} {day}
+set_alarm: {dayfirst} wake me at {clock}
+set_alarm: let the alarm ring at {clock} {day}
+set_alarm: we need an alarm for {clock} {day}
+cancel_alarm: (cancel|delete|remove|end) (every alarm|all alarms|tomorrow's alarm|that alarm)
+cancel_alarm: (the|my) alarm (is not needed|can go)
+cancel_alarm: clear that alarm
+snooze: (snooze|sleep) a (little|bit) (longer|more)
+snooze: (another|just) {more} minutes
+snooze: (wake|call) me (again |) in {mins}
 """
 STATE = """
 get_state: is {asked} (on|off|running)
@@ -471,7 +556,15 @@ correct: wrong one the {ckind}
 correct: {cvalue} i said
 correct: i wanted {cvalue}
 correct: (change|set) it to {cvalue} instead
-correct: (the {croom} instead|instead the {croom})
+correct: the {croom} instead
+correct: instead the {croom}
+repeat: (say what|say that one again|can you say that again|please repeat|repeat please|again|say again|what did you just say)
+repeat: (i didn't hear you|i couldn't hear that|could you say it again|would you repeat that|i didn't get it|sorry say that again)
+repeat: (please say that again|please repeat that|sorry could you repeat that|what was it|one more time|once again please)
+stop: (stop right now|stop now please|okay quiet|please hush|that's enough now|just stop|stop stop|would you stop|you can be quiet)
+stop: (enough now|no stop talking|okay enough|please stop talking|please silence|quiet please|be still|stop speaking)
+confirm: (yes yes|yeah yeah|yes that's fine|fine|that's fine|okay yes|sure yes|yes i want that|okay go ahead|yeah go on|i agree)
+deny: (no no no|no thank you very much|rather not|better not|no i changed my mind|no stop that|please no|nope forget it|no leave that|not really)
 """
 
 

@@ -44,10 +44,10 @@ def main():
     rng = np.random.default_rng(args.seed)
     if args.demo:
         k = voices.Kokoro()
-        for name, text, voice, speed in (
-                ("light-over-the-stove", "turn on the light over the stove", "af_heart", 1.0),
+        for name, text, voice, gain in (
+                ("light-over-the-stove", "turn on the light over the stove", "af_heart", 0.6),
                 ("pasta-timer-ten-minutes", "set a pasta timer for ten minutes", "bm_george", 1.0)):
-            x = room(rng, synth.trim(k.say(text, [(voice, 1.0)], speed)))
+            x = gain * room(rng, synth.trim(k.say(text, [(voice, 1.0)], 1.0)))
             sf.write(out / f"{name}.flac", np.clip(x, -1, 1), 16000, subtype="PCM_16")
         return
     def draw(n, tags):

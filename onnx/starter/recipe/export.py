@@ -13,11 +13,11 @@ import warm
 from model import Starter, hf_state
 
 
-def load(path):
-    """(model, (mean, std), state) of a checkpoint."""
+def load(path, smooth=True):
+    """(model, (mean, std), state) of a checkpoint; `smooth` takes the running mean of the weights where there is one."""
     saved = torch.load(path, weights_only=False)
     net = Starter(len(data.CHARS) + 1, len(data.WORDS) + 2)
-    net.load_state_dict(saved["net"], strict=False)
+    net.load_state_dict(saved["net"] | (saved.get("smooth", {}) if smooth else {}), strict=False)
     return net.eval(), saved["norm"], saved["state"]
 
 

@@ -204,10 +204,14 @@ class Attention(nn.Module):
         if not self.shared:
             k = rotate(self.k_norm(self.k_proj(x).view(b, s, self.kv, self.d)), cos, sin).transpose(1, 2)
             v = self.v_norm(self.v_proj(x).view(b, s, self.kv, self.d)).transpose(1, 2)
-            r = self.n // self.kv
-            kv[self.full] = (k.repeat_interleave(r, 1), v.repeat_interleave(r, 1))
+            kv[self.full] = (k, v)
         k, v = kv[self.full]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[self.full], scale=1.0)
+        # Heads that share keys stand together as more rows of one product; sums in f32.
+        r = self.n // self.kv
+        with torch.autocast("cpu", enabled=False):
+            w = (q.reshape(b, self.kv, r * s, self.d).float() @ k.float().transpose(-1, -2)).view(b, self.n, s, -1)
+            w = torch.softmax(w.masked_fill(~mask[self.full], -1e9), -1).to(v.dtype)
+        y = (w.view(b, self.kv, r * s, -1) @ v).view(b, self.n, s, self.d)
         return self.o_proj(y.transpose(1, 2).reshape(b, s, -1))
 
 

@@ -10,7 +10,7 @@ with a leading `!` are never trained on: they are what the evaluation speaks.
 import re
 
 import commands
-from talk import NEAR, PARTS, SALAD, TALK, WIDE
+from talk import HARD, NEAR, PARTS, SALAD, TALK, WIDE
 from vocab import ROOMS, TIMERS, words
 
 ON = """
@@ -160,13 +160,14 @@ def _lines(text, tag):
 
 PATTERNS = {tag: _lines(text, tag) for tag, text in
             (("on", ON), ("off", OFF), ("bright", BRIGHT), ("set", SET), ("cancel", CANCEL),
-             ("left", LEFT), ("talk", TALK), ("near", NEAR), ("wide", WIDE))}
+             ("left", LEFT), ("talk", TALK), ("near", NEAR), ("wide", WIDE), ("hard", HARD))}
 PATTERNS |= {tag: commands.lines(text, tag) for tag, text in commands.GROUPS.items()}
 # All tools. `coffee` and `two` (two actions in one sentence) have no lines of their own.
 SHARE = {"on": 0.07, "off": 0.065, "bright": 0.05, "set": 0.07, "cancel": 0.025, "left": 0.025, "thing": 0.055,
-         "step": 0.035, "color": 0.035, "move": 0.06, "lock": 0.015, "climate": 0.075, "media": 0.065, "clock": 0.05,
-         "alarm": 0.06, "state": 0.045, "turn": 0.075, "coffee": 0.15, "two": 0.05, "talk": 0.02, "near": 0.05, "wide": 0.07}
-QUIET = ("talk", "near", "wide")
+         "step": 0.035, "color": 0.05, "move": 0.055, "lock": 0.015, "climate": 0.07, "media": 0.075, "clock": 0.07,
+         "alarm": 0.075, "state": 0.045, "turn": 0.075, "coffee": 0.16, "two": 0.055, "talk": 0.02, "near": 0.04,
+         "wide": 0.04, "hard": 0.06, "noise": 0.01}
+QUIET = ("talk", "near", "wide", "hard", "noise")
 BARE = ("turn", "coffee")  # not dressed with politeness, or by themselves
 
 
@@ -325,7 +326,7 @@ def _fill(rng, tag, text, fixed=None, held=False, plain=False):
     name, fixed = fixed or (None, {})
     slots.update(fixed)
     name = name or {"on": "turn_on", "off": "turn_off", "bright": "set_brightness", "set": "set_timer",
-            "cancel": "cancel_timer", "left": "timer_left", "talk": None, "near": None, "wide": None}[tag]
+            "cancel": "cancel_timer", "left": "timer_left", "talk": None, "near": None, "wide": None, "hard": None}[tag]
     timer = str(rng.choice(list(TIMERS)))
 
     def slot(m):
@@ -387,7 +388,7 @@ def _fill(rng, tag, text, fixed=None, held=False, plain=False):
 def generate(rng, n, held_out=False, tags=None, max_words=14):
     """`n` tuples (pattern id, words, calls); only held-out patterns when `held_out`."""
     out = []
-    tags = tags or list(SHARE)
+    tags = tags or [t for t in SHARE if t != "noise"]
     p = [SHARE[t] for t in tags]
     p = [x / sum(p) for x in p]
     while len(out) < n:

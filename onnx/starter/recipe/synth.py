@@ -1,6 +1,6 @@
 """Speaks sentences and stores their log-mels: `python synth.py ENGINE N SEED OUT [TAG...]`.
 
-ENGINE is espeak, flite, festival or kokoro; tags restrict the sentences. OUT.mel holds f16
+ENGINE is espeak, flite, festival, kokoro or noise (no words at all); tags restrict the sentences. OUT.mel holds f16
 frames [F, 128] one after another (not normalised), OUT.jsonl one line a clip: start, frames, text,
 calls, pattern, voice. Both grow as clips are made, so that a run may be cut short.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import features
 import sentences
 import voices
+from talk import SALAD
 
 
 def trim(x, keep=0.04):
@@ -26,6 +27,40 @@ def trim(x, keep=0.04):
     k = int(keep * features.RATE)
     a, b = int(np.argmax(loud)), len(x) - int(np.argmax(loud[::-1]))
     return x[max(0, a - k):b + k]
+
+
+FOREIGN = ["de", "fr", "es", "it", "ru", "nl", "pl", "pt", "sv", "tr", "fi", "hu", "cs", "el", "ro", "da"]
+
+
+def nothing(rng):
+    """(samples, what): a sound in which nobody gives a command; 0.5 to 4 s."""
+    n = int(rng.uniform(0.5, 4.0) * features.RATE)
+    t = np.arange(n) / features.RATE
+    what = str(rng.choice(["silence", "hiss", "hum", "clicks", "melody", "foreign", "backwards"],
+                          p=[0.08, 0.16, 0.1, 0.12, 0.14, 0.22, 0.18]))
+    if what in ("foreign", "backwards"):
+        words = " ".join(str(w) for w in rng.choice(SALAD, int(rng.integers(3, 9))))
+        s = voices.espeak_settings(rng)
+        if what == "foreign":
+            s["voice"] = f"{rng.choice(FOREIGN)}+{s['voice'].split('+')[1]}"
+        x = trim(voices.espeak(words, **s))
+        return (None if x is None else x[::-1] if what == "backwards" else x), what
+    x = rng.normal(0, 1, n)
+    if what == "hiss":
+        k = int(rng.integers(1, 30))
+        x = np.convolve(x, np.ones(k) / np.sqrt(k), "same") * (1 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.2, 4) * t))
+    elif what == "hum":
+        f = rng.choice([50, 60, 100, 120, 220])
+        x = 0.1 * x + sum(np.sin(2 * np.pi * f * h * t + h) / h for h in range(1, 6))
+    elif what == "clicks":
+        x = x * (rng.random(n) < 0.0004)
+        x = np.convolve(x, np.exp(-np.arange(400) / rng.uniform(10, 120)), "same")
+    elif what == "melody":
+        step = int(rng.uniform(0.12, 0.5) * features.RATE)
+        f = 220 * 2 ** (rng.integers(0, 25, n // step + 1) / 12)
+        x = 0.02 * x + sum(np.sin(2 * np.pi * h * np.cumsum(np.repeat(f, step)[:n]) / features.RATE) / h for h in (1, 2, 3))
+    level = 1e-4 if what == "silence" else 10 ** rng.uniform(-2.5, -0.7)
+    return (x / max(1e-6, np.abs(x).max()) * level).astype(np.float32), what
 
 
 def speak(rng, engine, rows, held=None, kokoro=None):
@@ -47,6 +82,9 @@ def speak(rng, engine, rows, held=None, kokoro=None):
             s = voices.kokoro_settings(rng, kokoro, held)
             name = "+".join(f"{v}:{w:.2f}" for v, w in s["mixture"])
             yield row, kokoro.say(text, **s), f"kokoro/{name}"
+        elif engine == "noise":
+            x, what = nothing(rng)
+            yield ("noise", "", []), x, f"noise/{what}"
 
 
 def main():
@@ -58,7 +96,7 @@ def main():
         while done < n:
             rows = sentences.generate(rng, min(40, n - done), tags=sys.argv[5:] or None)
             for (pattern, text, calls), x, voice in speak(rng, engine, rows, kokoro=kokoro):
-                x = trim(x)
+                x = x if engine == "noise" else trim(x)
                 if x is None or not 0.35 < len(x) / features.RATE < 9.0:
                     continue
                 m = features.log_mel(x).astype(np.float16)

@@ -213,3 +213,56 @@ percent|degrees|minutes|cups|ounces|shots|lights|windows|rooms|steps""",
 at school|again|too|very much|with him|with my family|for dinner|for the party|before lunch|after the game|
 in summer|by mistake|on the way home|at home|in the evening|a long time ago|next year|for an hour""",
 }
+
+# Fourth part: devices, rooms, drinks and hours spoken about, commands that break off, orders to somebody else.
+HARD = """
+the {device} in the {place} (is|was|are|were) (really |so |very |) {adj}
+the {device} in the {place} {vp}
+(we|they|i|she) (had|left|kept|found|saw) the {device} (on|open|off|closed) (all night|the whole day|for hours|last week|yesterday)
+(he|she|my son|the neighbor|somebody|nobody) (switched|turned|shut) (on|off) the {device} in the {place}
+(he|she|my son|the neighbor|nobody) (switched|turned) the {device} in the {place} (on|off) and (left|went to bed|came back)
+(he|she|they|we) (set|started|cancelled|forgot) (the|a) {thing2} (yesterday|last night|before dinner|on monday|this morning)
+(he|she|they|we) set (the|an) alarm for {num} and {vp}
+(i|we|they) (used to|never|always|often|sometimes) (turn|switch) (on|off) the {device} (at night|in summer|before bed|too late)
+(why|when|how often|where) (did|do|does) (he|she|they|we|you) (turn|switch) (on|off) the {device}
+(why|since when) (is|was|are|were) the {device} in the {place} (so |) {adj}
+(who|what) (turned|switched|opened|closed|broke) the {device} (on|off|again|last night|)
+(should|could|do|did) (we|they|he|she) (open|close|buy|sell|move|paint) the {device} (in the {place}|)
+(i|she|he) (think|thinks|said|hopes|knows|heard) the {device} (is|was) (on|off|open|closed|broken) 
+(if|when|because|after|before) (he|she|the boy|my father) (turns|turned|switched) (on|off) the {device}
+(my|her|our|your) {device} (is|was) (better|older|newer|bigger|brighter|louder) than (yours|mine|the other one)
+(do|did|would) (you|they|the guests|your parents) (like|want|take|drink) (milk|sugar|cream) (in|with) (your|their|the) (coffee|tea)
+(she|he|they|my friend|the woman) (ordered|drinks|had|likes|wants|makes|made) a {size2} {drink} with (milk|sugar|cream|soy milk)
+(a|the) {size2} {drink} (costs|is|was) {num} (dollars|cents)
+(they|we|you) (sell|have|had|ran out of) (milk|sugar|coffee|whole milk|almond milk|brown sugar) (there|at the shop|today|in the morning)
+(i|we) (don't|never|can't) (drink|like|have) {drink} (with milk|with sugar|at night|after lunch|)
+(the|this) music (was|is) {adj} (in the {place}|last night|at the party|)
+(they|he|she|the band) (played|plays|will play) (music|a song|the next song|the last song) in the {place}
+the (volume|temperature|time|date|color|price|light) (of|on|for) {np} (is|was) {adj}
+(it|the water|the air|the soup|the night) (was|got|became|will be) (warm|cold|hot|dark|bright|loud) (in the {place}|last night|in london|there|yesterday)
+(the|our|this) {place} (has|had|needs|needed) (a new|an old|two|a red|a blue) {device}
+(paint|painted|we painted) the {place} (blue|green|white|yellow|red) (last year|in spring|together|)
+(the|my) (train|meeting|movie|game|show|class) (starts|ends|was|is) at {num} (thirty|o'clock|fifteen|)
+(he|she|it|the man) is {num} (years old|percent sure|minutes late|degrees|feet tall)
+{num} (percent|minutes|degrees|dollars|people) (of the|in the|for the) (people|time|game|country|year)
+(turn on|turn off|switch on|set|open|close|make|start|put|give me|can you|could you|play|stop the|cancel the|dim|is the) (the|a|my|)
+(please|hey|okay|um|so|and|could you please|can you|i want you to|would you|i'd like) (turn|set|make|open|the|put|)
+(can i get|can i have|i want|i'd like|give me|make me|may i have) (a|an|some|the|)
+(and then|but then|so then) (we|he|she|they) (turned|went|opened|closed|set|made|played|stopped) {np}
+(yes|no|okay|sure|right|well) (but|and|because|so) {who} {past} {thing}
+(stop|open|play|repeat|next|start|cancel|set) (sign|source|ground|offender|door|line|up company|culture|point)
+(don't|didn't|won't) (you|he|she|they|we) (think|know|believe|see) the {device} (is|was) {adj}
+(did|have) you (ever |) (buy|bought|seen|see|lose|lost) (a|the|my) {device}
+(tell|ask) (him|her|them|your father|the kids) to (turn|switch) (on|off) the {device}
+(tell|ask) (him|her|them|your brother) (about|for) {thing}
+(i|we|you) (should|would|could|might) have (turned|switched|closed|opened|locked) the {device}
+(locked|unlocked|open|closed|broken) (doors|windows|garages|books|bottles) (are|were) {adj}
+(the|your|that) vacuum (cleaner|) (was|is) (expensive|loud|new|in the closet|from my sister)
+(what|which) (song|alarm|timer|movie|coffee|lamp|color) (was|did they play|did you like|is your favorite|do they have)
+(we|they) (watched|saw|liked) (a|the) (movie|game|party|show) in the {place} (yesterday|on friday|together|)
+(good|bad|great|no|any) (news|music|movies|coffee|light|weather) (today|in here yesterday|on the radio|for you|everywhere)
+"""
+PARTS |= {
+    "size2": "small|large|medium|double|big|cold|fresh|dark roast|light roast",
+    "thing2": "timer|alarm|pasta timer|thermostat|coffee machine|music|vacuum|table|meeting|date",
+}

@@ -164,7 +164,7 @@ def main():
     tok.save(str(FOLDER / "tokenizer.json"))
     (FOLDER / "tools.json").write_text(tools_text())
     (FOLDER / "vocabulary.json").write_text(json.dumps(
-        {"rooms": list(vocab.ROOMS), "kinds": vocab.KINDS, "timers": list(vocab.TIMERS)}, indent=1) + "\n")
+        {"rooms": list(vocab.ROOMS), "kinds": vocab.KINDS + vocab.UNNAMED, "timers": list(vocab.TIMERS)}, indent=1) + "\n")
     text = BEFORE + "<|audio|><|audio|>" + AFTER + render_calls(
         [{"intent": "set_brightness", "slots": {"room": "living room", "kind": "lights", "percent": 35}}])
     enc = tok.encode(text, add_special_tokens=False)

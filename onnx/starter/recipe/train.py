@@ -28,9 +28,9 @@ import warm
 from model import Starter
 from tokenizer import FOLDER
 
-WORK = FOLDER / "work"
-TALK = 0.36  # share of talk that is no command
-SHARE = {"espeak": 0.34, "flite": 0.16, "festival": 0.05, "kokoro": 0.45}
+WORK = Path(__file__).resolve().parents[1] / "work"
+TALK = 0.32  # share of talk that is no command
+SHARE = {"espeak": 0.34, "flite": 0.16, "festival": 0.05, "kokoro": 0.45, "noise": 0.01}
 
 
 def picks(rng, clips, n, engines, longest):
@@ -57,10 +57,10 @@ def picks(rng, clips, n, engines, longest):
     return out
 
 
-def rate(step, gone, peak):
-    """Learning rate: warm-up of 150 steps, flat, cosine over the last 60 % of the time."""
+def rate(step, gone, peak, flat=0.4):
+    """Learning rate: warm-up of 150 steps, flat for a share `flat` of the time, then a cosine."""
     warm = min(1.0, (step + 1) / 150)
-    x = max(0.0, (gone - 0.4) / 0.6)
+    x = max(0.0, (gone - flat) / (1 - flat))
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, x))))
 
 
@@ -79,6 +79,13 @@ def average(net, extra, ranks, weights=False):
             p.grad = mean
         at += g.numel()
     return flat[at:].tolist()
+
+
+def spelling(logits, targets, rows, counts):
+    """Mean CTC loss of a symbol; where there are no words at all, that of a row instead."""
+    loss = F.ctc_loss(F.log_softmax(logits.float(), -1).transpose(0, 1), targets, rows, counts, reduction="none",
+                      zero_infinity=True)
+    return (loss / torch.where(counts > 0, counts, rows)).mean()
 
 
 def grow(old, new):
@@ -106,7 +113,7 @@ def run(rank, args):
     decay = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}],
-                            lr=args.lr, betas=(0.9, 0.98), foreach=True)
+                            lr=args.lr, betas=(0.9, 0.98), fused=True)
     state = {"step": 0, "spent": 0.0, "ctc": 4.0, "ce": 3.0, "phase": 0, "strength": 0.0}
     clips = shards()
     path = WORK / f"{args.name}.pt"
@@ -114,6 +121,8 @@ def run(rank, args):
         saved = torch.load(path, weights_only=False)
         net.load_state_dict(saved["net"], strict=False)
         opt.load_state_dict(grow(saved["opt"], opt.state_dict()))
+        for g in opt.param_groups:
+            g.update(fused=True, foreach=False)
         state, norm = saved["state"], saved["norm"]
     elif args.warm:
         norm = warm.start(net, args.warm, args.head)
@@ -132,9 +141,14 @@ def run(rank, args):
         print(dict(count), sum(p.numel() for p in net.parameters()), flush=True)
     last = saved_at = time.time()
     pool, seen = [], []
+    own = list(net.parameters())
+    smooth = [p.detach().clone() for p in own]
+    if path.exists() and "smooth" in saved:
+        smooth = [saved["smooth"][k].clone() for k, _ in net.named_parameters()]
 
     def save():
-        torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "state": state, "norm": norm},
+        torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "state": state, "norm": norm,
+                    "smooth": {k: v for (k, _), v in zip(net.named_parameters(), smooth)}},
                    str(path) + ".new")
         Path(str(path) + ".new").rename(path)
 
@@ -150,12 +164,10 @@ def run(rank, args):
         b = data.batch(rng, clips, pool.pop()[rank::args.ranks], state["strength"], norm)
         with torch.autocast("cpu", torch.bfloat16):
             logits, audio = net.audio(b["mel"], b["mask"])
-            ctc = F.ctc_loss(F.log_softmax(logits.float(), -1).transpose(0, 1), b["chars"], b["rows"],
-                             b["nchars"], zero_infinity=True)
+            ctc = spelling(logits, b["chars"], b["rows"], b["nchars"])
             ce = word = torch.zeros(())
             if state["phase"] > 0:
-                word = F.ctc_loss(F.log_softmax(net.words(net.top).float(), -1).transpose(0, 1), b["words"],
-                                  b["rows"], b["nwords"], zero_infinity=True)
+                word = spelling(net.words(net.top), b["words"], b["rows"], b["nwords"])
                 out = net.decode(audio, b["ids"], b["where"], b["at"]).float()
                 ce = F.cross_entropy(out.flatten(0, 1), b["labels"].flatten(), ignore_index=-100)
         opt.zero_grad(set_to_none=True)
@@ -166,7 +178,7 @@ def run(rank, args):
         norm2 = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         if torch.isfinite(norm2):
             for g in opt.param_groups:
-                g["lr"] = rate(state["step"], state["spent"] / args.seconds, args.lr)
+                g["lr"] = rate(state["step"], state["spent"] / args.seconds, args.lr, args.flat)
             opt.step()
         state["step"] += 1
         if state["step"] % args.apart:
@@ -174,9 +186,10 @@ def run(rank, args):
         # Processes go their own way between these points: neither waits for the other, which counts where
         # other work takes turns on the cores.
         now, n = time.time(), len(seen)
-        ctc, ce, word, spent = average(net, [*np.mean(seen, 0).tolist(), min(now - last, 10.0 * n)], args.ranks,
+        ctc, ce, word, spent = average(net, [*np.mean(seen, 0).tolist(), min(now - last, 60.0 * n)], args.ranks,
                                        weights=args.apart > 1)
         last, seen = now, []
+        torch._foreach_lerp_(smooth, [p.data for p in own], min(0.5, args.smooth * n))
         pace = 1 - 0.97 ** n
         state["spent"] += spent
         state["ctc"] += pace * (min(ctc, 9.0) - state["ctc"])
@@ -192,11 +205,11 @@ def run(rank, args):
             print(f"{state['step']} {state['spent']:.0f}s phase {state['phase']} strength {state['strength']:.2f} "
                   f"ctc {state['ctc']:.3f} ce {state['ce']:.3f} word {state.get('word', 0):.3f} lr {opt.param_groups[0]['lr']:.2e} "
                   f"T {b['mel'].shape[1]} took {spent:.2f}", flush=True)
+        if rank == 0 and state["step"] % args.apart == 0 and now - saved_at > args.save:
+            save()
+            saved_at = now
         if state["step"] % 100 == 0:
             clips, pool = shards(), []
-            if rank == 0 and now - saved_at > args.save:
-                save()
-                saved_at = now
     if rank == 0:
         save()
     dist.destroy_process_group()
@@ -209,6 +222,7 @@ def main():
     ap.add_argument("--batch", type=int, default=24, help="clips of one process in a step")
     ap.add_argument("--ranks", type=int, default=2)
     ap.add_argument("--lr", type=float, default=1.2e-3)
+    ap.add_argument("--flat", type=float, default=0.4, help="share of the time before the learning rate falls")
     ap.add_argument("--seed", type=int, default=7)
     ap.add_argument("--catch", type=float, default=1.0, help="CTC at which the decoder joins")
     ap.add_argument("--keep", type=float, default=0.6, help="CTC under which augmentation grows")
@@ -217,6 +231,7 @@ def main():
     ap.add_argument("--save", type=float, default=240)
     ap.add_argument("--apart", type=int, default=1, help="steps between averages of the weights; 1 averages gradients")
     ap.add_argument("--keep-front", action="store_true", help="leave the sub-sampling as it is: a fifth of a step")
+    ap.add_argument("--smooth", type=float, default=0.003, help="pace of the running mean of the weights, a step")
     ap.add_argument("--warm", help="model folder whose weights a new run starts from (fresh optimiser)")
     ap.add_argument("--head", help="its CTC heads, when not in FOLDER/recipe")
     ap.add_argument("--port", type=int, default=29517)

@@ -51,6 +51,8 @@ LIGHTS = ["light", "lamp", "lights"]
 SWITCHED = ["fan", "heater", "air conditioner", "tv", "radio", "plug", "coffee machine"]
 MOVED = ["blinds", "curtains", "window", "garage door"]
 KINDS = LIGHTS + SWITCHED + MOVED + ["door", "vacuum"]
+# Known by what is done to it, never by name: `set_temperature` means the thermostat.
+UNNAMED = ["thermostat"]
 COLORS = ["red", "green", "blue", "white", "yellow", "orange", "purple", "pink", "turquoise",
           "warm white", "cold white"]
 SCENES = ["movie", "relax", "reading", "party", "dinner", "away", "good morning", "good night"]
