@@ -471,13 +471,18 @@ impl fmt::Display for Report {
             row("could not be heard", self.failed.to_string())?;
         }
         let (failed, wrong): (Vec<&Miss>, Vec<&Miss>) = self.misses.iter().partition(|miss| miss.error.is_some());
-        for miss in failed.into_iter().chain(wrong).take(MAX_SHOWN) {
-            writeln!(out, "{miss}")?;
-        }
-        match self.misses.len().saturating_sub(MAX_SHOWN) {
-            0 => Ok(()),
-            more => writeln!(out, "and {more} more; --json names all"),
-        }
+        write_first(out, failed.into_iter().chain(wrong), self.misses.len())
+    }
+}
+
+/// Writes the first of `n` misses, and how many more there are.
+fn write_first(out: &mut fmt::Formatter<'_>, misses: impl Iterator<Item: fmt::Display>, n: usize) -> fmt::Result {
+    for miss in misses.take(MAX_SHOWN) {
+        writeln!(out, "{miss}")?;
+    }
+    match n.saturating_sub(MAX_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} more; --json names all"),
     }
 }
 

@@ -121,10 +121,8 @@ pub fn hear_at_once(
     samples: &[f32],
     arrivals: &[(usize, Arrival)],
 ) -> Result<Hearing, ModelError> {
-    model.begin(turn, Start::Fresh)?;
-    let last = Instant::now();
-    model.hear(&samples[told(arrivals)])?;
-    finish(model, false, last)
+    let all = told(arrivals);
+    hear(model, turn, samples, &[(all.end, Arrival::Sound(all))])
 }
 
 /// The samples that are in `arrivals`: they have no gaps.

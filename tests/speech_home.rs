@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use broker::{Broker, Peer, until};
 use hearth::audio::{Clip, resample, wav};
-use hearth::listen::{self, ListenConfig};
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -81,13 +80,6 @@ fn devices(port: u16) -> Peer {
     peer
 }
 
-/// Seconds of speech in a clip.
-fn speech_s(clip: &Clip) -> f64 {
-    let config = ListenConfig { pre_roll_ms: 0, post_roll_ms: 0, ..ListenConfig::default() };
-    let utterances = listen::utterances(&resample::resample(clip, 16_000).samples, &config);
-    utterances.iter().map(|range| range.len() as f64 / 16_000.0).sum()
-}
-
 fn sample() -> PathBuf {
     root().join("onnx/starter/samples/light-over-the-stove.flac")
 }
@@ -108,7 +100,7 @@ fn a_spoken_command_reaches_a_device_on_the_broker_and_is_confirmed_aloud() {
         assert_eq!(answer["actions"][0]["result"]["outcome"], "done", "{answer}");
         println!("the home took {:.1} ms", answer["timeline"]["tool_ms"].as_f64().unwrap());
         assert_eq!(peer.last("stove/light/set").as_deref(), Some("ON"));
-        assert!(speech_s(&wav::read(&reply).unwrap()) > 0.5);
+        assert!(sound::speech_s(&wav::read(&reply).unwrap()) > 0.5);
     }
     assert_eq!((peer.count("stove/light/set"), peer.count("desk/lamp/set")), (2, 0));
     assert_eq!(peer.count("hearth/availability"), 0, "a command does not pass for the daemon");
@@ -220,6 +212,6 @@ fn the_daemon_hears_a_command_and_the_device_on_the_broker_obeys() {
     until("it is idle again", 20, || state() == "idle");
     std::thread::sleep(Duration::from_millis(500));
     let played = Clip { samples: recorder.finish(), rate_hz: 48_000 };
-    assert!(speech_s(&played) > 0.5, "{} s were spoken", speech_s(&played));
+    assert!(sound::speech_s(&played) > 0.5, "{} s were spoken", sound::speech_s(&played));
     assert_eq!(peer.count("desk/lamp/set"), 0);
 }

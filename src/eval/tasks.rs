@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{EvalError, MAX_SHOWN, share};
+use super::{EvalError, share, write_first};
 use crate::dialogue::ToolCall;
 use crate::home::device::State;
 use crate::home::simulated::Furniture;
@@ -232,13 +232,7 @@ impl fmt::Display for Report {
         for (category, count) in self.categories.iter().filter(|(category, _)| !category.is_empty()) {
             writeln!(out, "{category:<22}{:>10}", format!("{} of {}", count.right, count.sentences))?;
         }
-        for miss in self.misses.iter().take(MAX_SHOWN) {
-            writeln!(out, "{miss}")?;
-        }
-        match self.misses.len().saturating_sub(MAX_SHOWN) {
-            0 => Ok(()),
-            more => writeln!(out, "and {more} more; --json names all"),
-        }
+        write_first(out, self.misses.iter(), self.misses.len())
     }
 }
 

@@ -226,6 +226,7 @@ fn correlation(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
     use crate::audio::wav;
+    use crate::listen::tests::level_db;
     use std::path::Path;
 
     /// A person's sentence, over and over, 16 kHz.
@@ -233,10 +234,6 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/starter/samples/pasta-timer-ten-minutes.flac");
         let clip = wav::read_at(&path, 16_000).expect("the sample is in the repository");
         clip.samples.iter().copied().cycle().take(seconds * 16_000).collect()
-    }
-
-    fn power_db(samples: &[f32]) -> f32 {
-        10.0 * (samples.iter().map(|v| v * v).sum::<f32>() / samples.len() as f32 + 1e-12).log10()
     }
 
     /// The rendered sound as the microphone hears it: later, quieter, with one reflection.
@@ -261,7 +258,7 @@ mod tests {
             let heard = echo(&rendered, delay_ms * 16);
             let out = run(&heard, &rendered, block);
             let [before, subtracted, suppressed] =
-                [&heard, &out.subtracted, &out.suppressed].map(|sound| power_db(&sound[16_000..out.suppressed.len()]));
+                [&heard, &out.subtracted, &out.suppressed].map(|sound| level_db(&sound[16_000..out.suppressed.len()]));
             let name = format!("delay {delay_ms} ms, blocks of {block}: {before:.1} dB");
             println!("{name} -> {subtracted:.1} dB subtracted, {suppressed:.1} dB suppressed");
             assert!(suppressed < before - 20.0, "{name} -> {suppressed} dB");
@@ -312,7 +309,7 @@ mod tests {
             (0..heard.len()).map(|i| if i < 4_000 { 0.2 * (i as f32 * 0.3).sin() } else { 0.0 }).collect();
         let out = run(&heard, &rendered, 160);
         let lost: Vec<f32> = out.subtracted[BLOCK..].iter().zip(&heard).map(|(a, b)| a - b).collect();
-        let (before, lost) = (power_db(&heard), power_db(&lost));
+        let (before, lost) = (level_db(&heard), level_db(&lost));
         println!("{before:.1} dB, changed by {lost:.1} dB");
         assert!(lost < before - 25.0, "{before} dB, changed by {lost} dB");
     }

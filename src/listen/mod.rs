@@ -120,13 +120,18 @@ mod tests {
     const N: usize = 5 * 16_000;
 
     /// Numbers in [-1, 1) without structure: a linear congruential generator.
-    fn white(n: usize) -> Vec<f32> {
+    pub(super) fn white(n: usize) -> Vec<f32> {
         let mut state = 12_345u64;
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
         };
         (0..n).map(|_| next()).collect()
+    }
+
+    /// Power of full scale.
+    pub(super) fn level_db(samples: &[f32]) -> f32 {
+        10.0 * (samples.iter().map(|v| v * v).sum::<f32>() / samples.len() as f32 + 1e-12).log10()
     }
 
     /// White noise through one-pole filters an octave and more apart: falls by about 3 dB an octave.

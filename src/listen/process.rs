@@ -108,25 +108,12 @@ pub fn processed(samples: &[f32], config: &ListenConfig) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::tests::{level_db, white};
 
     const N: usize = 8 * 16_000;
 
     fn config(noise_suppression: NoiseSuppression, gain_control: bool) -> ListenConfig {
         ListenConfig { noise_suppression, gain_control, ..ListenConfig::default() }
-    }
-
-    /// Numbers in [-1, 1) without structure.
-    fn white(n: usize) -> Vec<f32> {
-        let mut state = 12_345u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        (0..n).map(|_| next()).collect()
-    }
-
-    fn level_db(samples: &[f32]) -> f32 {
-        10.0 * (samples.iter().map(|v| v * v).sum::<f32>() / samples.len() as f32 + 1e-12).log10()
     }
 
     #[test]

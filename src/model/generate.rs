@@ -243,8 +243,8 @@ impl Gemma {
         let at_start = self.prefix.is_empty();
         let cache = self.config.cache.as_ref().filter(|_| at_start && ids.len() >= snapshot::LEAST_ROWS);
         let snapshot = cache.map(|cache| Snapshot::of(&cache.join("prefix"), &self.folder, &ids));
-        self.start.prefix_restored = snapshot.as_ref().is_some_and(|snapshot| snapshot.restore(&mut self.decoder));
-        if !self.start.prefix_restored {
+        let restored = snapshot.as_ref().is_some_and(|snapshot| snapshot.restore(&mut self.decoder));
+        if !restored {
             let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
             self.decoder.rewind(same)?;
             // In blocks, so that a turn that begins does not wait for all of it.
@@ -257,8 +257,9 @@ impl Gemma {
         }
         self.prefix_rows = self.decoder.len();
         self.settled_rows = self.prefix_rows;
-        (self.start.prefix_ms, self.start.prefix_rows) = (ms(started.elapsed()), self.prefix_rows);
         if at_start {
+            (self.start.prefix_ms, self.start.prefix_rows) = (ms(started.elapsed()), self.prefix_rows);
+            self.start.prefix_restored = restored;
             tracing::info!(start = ?self.start, "the model is loaded");
         }
         self.prefix = ids;
@@ -692,7 +693,6 @@ impl Respond for Gemma {
     }
 }
 
-/// What an answer without a call may be, for this model.
 /// The grammar of an answer to a question, if the tools have a word for yes.
 fn yes_no(of: &Grammar, words: &Tokenizer, tools: &[ToolSpec]) -> Result<Option<Grammar>, ModelError> {
     let tools: Vec<ToolSpec> = tools.iter().filter(|tool| ANSWERS.contains(&tool.name.as_str())).cloned().collect();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hearth::audio::{Clip, wav};
+use hearth::audio::{Clip, resample, wav};
+use hearth::listen::{self, ListenConfig};
 
 /// Says why a test cannot run here, if it cannot.
 pub fn is_missing() -> bool {
@@ -128,6 +129,13 @@ pub fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> Dur
         std::thread::sleep(Duration::from_millis(10));
     }
     begun.elapsed()
+}
+
+/// How much of a clip is speech, in s.
+pub fn speech_s(clip: &Clip) -> f64 {
+    let config = ListenConfig { pre_roll_ms: 0, post_roll_ms: 0, ..ListenConfig::default() };
+    let utterances = listen::utterances(&resample::resample(clip, 16_000).samples, &config);
+    utterances.iter().map(|range| range.len() as f64 / 16_000.0).sum()
 }
 
 /// Root of the mean square.

@@ -30,15 +30,18 @@ fn sentence(name: &str) -> Vec<f32> {
     samples[from..to].to_vec()
 }
 
-/// Says "computer" when so many samples have been heard, wherever that is.
-struct At(usize);
+/// Says its word when so many more samples have been heard, wherever that is.
+struct At {
+    left: usize,
+    stop: bool,
+}
 
 impl Spot for At {
     fn push(&mut self, sound: Sound<'_>, _: bool) -> Result<Option<Woken>, OnnxError> {
         assert_eq!(sound.processed.len(), sound.raw.len());
-        let (before, after) = (self.0, self.0.saturating_sub(sound.raw.len()));
-        self.0 = after;
-        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9, stop: false }))
+        let (before, after) = (self.left, self.left.saturating_sub(sound.raw.len()));
+        self.left = after;
+        Ok((before > 0 && after == 0).then(|| Woken { word: "computer".into(), score: 0.9, stop: self.stop }))
     }
     fn rendered(&mut self, _: &[f32]) -> Result<(), OnnxError> {
         Ok(())
@@ -78,7 +81,10 @@ fn play(
 }
 
 fn listener(wake_at: usize) -> Listener {
-    Listener::new(&ListenConfig::default(), (wake_at > 0).then(|| Box::new(At(wake_at)) as Box<dyn Spot>))
+    Listener::new(
+        &ListenConfig::default(),
+        (wake_at > 0).then(|| Box::new(At { left: wake_at, stop: false }) as Box<dyn Spot>),
+    )
 }
 
 /// The events in short: `W`ake, `S`peech, `P`ause, `R`esumed, `B`arge-in, `.silence`, `.cap`, `.released`, `.nothing`.
@@ -309,21 +315,8 @@ fn the_model_hears_raw_sound_whatever_the_ears_hear() {
 
 #[test]
 fn the_stop_word_is_told_and_changes_nothing() {
-    struct Stop(At);
-    impl Spot for Stop {
-        fn push(&mut self, sound: Sound<'_>, voice: bool) -> Result<Option<Woken>, OnnxError> {
-            Ok(self.0.push(sound, voice)?.map(|woken| Woken { stop: true, ..woken }))
-        }
-        fn rendered(&mut self, _: &[f32]) -> Result<(), OnnxError> {
-            Ok(())
-        }
-        fn replying(&mut self, _: bool) {}
-        fn ringing(&mut self, _: bool) {}
-        fn set_thresholds(&mut self, _: &[WakeConfig]) {}
-        fn reset(&mut self) {}
-    }
     let sound = [room(1000), sentence(PASTA), room(1505)].concat();
-    let listener = Listener::new(&ListenConfig::default(), Some(Box::new(Stop(At(24_000)))));
+    let listener = Listener::new(&ListenConfig::default(), Some(Box::new(At { left: 24_000, stop: true })));
     let events = play(listener, &sound, &[], &[(8000, ARM)]);
     assert_eq!(short(&events), "S!P.silence");
     told(&events, &sound);
