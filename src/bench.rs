@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub mod ends;
 pub mod latency;
 mod plot;
 

@@ -12,6 +12,7 @@ use crate::audio::{Clip, MODEL_RATE_HZ, wav};
 use crate::config::{Config, ConfigError};
 use crate::control::ControlConfig;
 use crate::control::client::{self, Connection};
+use crate::eval::ends::Setting;
 use crate::eval::tasks;
 use crate::failure::{Failure, INTERNAL, UNWRITABLE, USAGE};
 use crate::home::HomeConfig;
@@ -112,6 +113,11 @@ enum Verb {
         /// at once
         #[arg(long)]
         streamed: bool,
+        /// Measure where turns end, with these silences in ms as EARLY/USUAL/LATE; labels say in speech_s when the last word is
+        /// over
+        #[arg(long, value_name = "SILENCES", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+              conflicts_with_all = ["processed", "streamed"], default_missing_value = "-/700/-,400/700/-,500/700/-,-/700/1200,500/700/1200,-/500/1200,300/500/1200")]
+        ends: Option<Vec<Setting>>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -350,7 +356,10 @@ impl Args {
                 let plan = bench::latency::Plan { seconds, rounds: rounds.into(), one_call };
                 bench::run_latency(&config?.checked()?, &plan, svg.as_deref(), json)
             }
-            Verb::Eval { dir, processed, streamed, json } => {
+            Verb::Eval { dir, ends: Some(settings), json, .. } => {
+                bench::ends::run(&config?.checked()?, &dir, &settings, json)
+            }
+            Verb::Eval { dir, processed, streamed, json, .. } => {
                 let mut config = config?.checked()?;
                 if processed {
                     config.listen = config.listen.all_processed();

@@ -296,7 +296,9 @@ impl Config {
         let twice = self.wake.words.iter().any(|word| word.word == self.wake.stop_word);
         let risk = &self.risk;
         let margin = model.min_margin.unwrap_or(0.0);
-        let checks: [(&'static str, String, bool, &'static str); 25] = [
+        let (early, late) = (listen.early_silence_ms, listen.late_silence_ms);
+        let shown = |ms: Option<u32>| ms.map_or_else(String::new, |ms| ms.to_string());
+        let checks: [(&'static str, String, bool, &'static str); 27] = [
             ("model.min_margin", margin.to_string(), (0.0..=100.0).contains(&margin), "0 to 100"),
             ("risk.confirm_s", risk.confirm_s.to_string(), (1..=120).contains(&risk.confirm_s), "1 to 120"),
             ("audit.files", self.audit.files.to_string(), self.audit.files <= 100, "0 to 100"),
@@ -335,6 +337,18 @@ impl Config {
                 listen.silence_ms.to_string(),
                 (100..=5000).contains(&listen.silence_ms),
                 "100 to 5000",
+            ),
+            (
+                "listen.early_silence_ms",
+                shown(early),
+                early.is_none_or(|ms| (250..=listen.silence_ms).contains(&ms)),
+                "250 to listen.silence_ms",
+            ),
+            (
+                "listen.late_silence_ms",
+                shown(late),
+                late.is_none_or(|ms| (listen.silence_ms..=5000).contains(&ms)),
+                "listen.silence_ms to 5000",
             ),
             ("listen.min_speech_ms", listen.min_speech_ms.to_string(), listen.min_speech_ms <= 512, "0 to 512"),
             (
@@ -411,6 +425,14 @@ mod tests {
         check("[model]\nthreads = \"two\"\n", "line 2: invalid type");
         check("[model]\nthreads = 0\n", "`model.threads` is 0, should be 1 to 256");
         check("[listen]\nmax_ms = 60000\n", "`listen.max_ms` is 60000, should be 1000 to 30000");
+        check(
+            "[listen]\nearly_silence_ms = 800\n",
+            "`listen.early_silence_ms` is 800, should be 250 to listen.silence_ms",
+        );
+        check(
+            "[listen]\nlate_silence_ms = 600\n",
+            "`listen.late_silence_ms` is 600, should be listen.silence_ms to 5000",
+        );
         check("nonsense", "line 1:");
     }
 

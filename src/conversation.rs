@@ -14,11 +14,15 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::assistant::{Assistant, Command, Event};
-use crate::dialogue::{Declared, Outcome, ReplyEvent, ToolCall, ToolResult, TurnId};
+use crate::dialogue::{Declared, Drafted, Outcome, ReplyEvent, ToolCall, ToolResult, TurnId};
 use crate::followup::Memory;
 use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
 use crate::model::Start;
 use crate::speech::Splitter;
+
+mod ends;
+pub use ends::EndSilences;
+use ends::{Drafts, Wish};
 
 /// Where the conversation stands, as everyone may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -76,6 +80,8 @@ pub enum Input {
     Key(Key),
     /// The model wrote something.
     Reply(TurnId, ReplyEvent),
+    /// What the draft in the pause of that number comes to.
+    Drafted(TurnId, u32, Drafted),
     /// The model failed.
     Failed(TurnId),
     /// A call came back.
@@ -109,8 +115,8 @@ pub enum Job {
     Hear(Vec<f32>),
     /// A turn as text.
     Read(String),
-    /// The pause may be the end.
-    Draft,
+    /// The pause of that number may be the end; 0 where nobody pauses.
+    Draft(u32),
     /// It was not.
     Resume,
     /// It was.
@@ -176,6 +182,8 @@ pub struct TurnTaking {
     pub barge_in: bool,
     /// The longest command, in ms.
     pub max_ms: u32,
+    /// When drafts change the silence that ends a command.
+    pub ends: EndSilences,
     /// How long a question that a yes answers waits for it.
     pub consent: Duration,
 }
@@ -185,7 +193,11 @@ pub struct TurnTaking {
 struct Turn {
     id: TurnId,
     assistant: Assistant,
-    drafted: bool,
+    /// The pause in which a draft stands.
+    drafted: Option<u32>,
+    drafts: Drafts,
+    /// Is it the answer to a question?
+    answers: bool,
     /// Everything is decided; what is left is to be heard.
     settled: bool,
     /// The home asked back.
@@ -289,6 +301,7 @@ impl Conversation {
             }
             Input::Configure(config) => self.config = config,
             Input::Reply(id, event) => self.turn_event(id, Event::Reply(event), &mut out),
+            Input::Drafted(id, pause, drafted) => self.drafted(id, pause, drafted, &mut out),
             Input::Failed(id) => self.turn_event(id, Event::ModelFailed, &mut out),
             Input::Done(id, result) => {
                 if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) {
@@ -331,9 +344,19 @@ impl Conversation {
         let id = TurnId(self.turns);
         let memory = std::mem::take(&mut self.memory);
         let (assistant, words) = (Assistant::remembering(self.config.phrases, memory, self.now), String::new());
-        let (drafted, settled, asked, called) = (false, false, false, false);
-        let sentence = Splitter::new();
-        self.turn = Some(Turn { id, assistant, drafted, settled, asked, called, opened, words, sentence });
+        self.turn = Some(Turn {
+            id,
+            assistant,
+            drafted: None,
+            drafts: Drafts::default(),
+            answers: false,
+            settled: false,
+            asked: false,
+            called: false,
+            opened,
+            words,
+            sentence: Splitter::new(),
+        });
         id
     }
 
@@ -346,6 +369,7 @@ impl Conversation {
         // Who calls again may want something else.
         let answers = opened == Opened::FollowUp && self.memory.awaits(self.now);
         let id = self.new_turn(Some(opened));
+        self.turn.iter_mut().for_each(|turn| turn.answers = answers);
         let begin = self.begin();
         out.push(Output::Model(id, if answers { Job::Begin(Start::Answer) } else { begin }));
         // What was said before a reply had drained is no answer to it.
@@ -385,14 +409,19 @@ impl Conversation {
                 }
             }
             ListenEvent::Audio(samples) => self.model(Job::Hear(samples), out),
-            ListenEvent::Pause => {
-                if let Some(turn) = self.hearing() {
-                    turn.drafted = true;
-                    self.model(Job::Draft, out);
+            ListenEvent::Pause(pause) => self.draft(pause, out),
+            // The sound of the pause so far was queued behind the draft: taken back, it is heard.
+            ListenEvent::StillPaused(pause) => {
+                if self.hearing().is_some_and(|turn| turn.drafted.take().is_some()) {
+                    self.model(Job::Resume, out);
                 }
+                self.draft(pause, out);
             }
             ListenEvent::Resumed => {
-                let drafted = self.hearing().is_some_and(|turn| std::mem::take(&mut turn.drafted));
+                let drafted = self.hearing().is_some_and(|turn| {
+                    turn.drafts.resumed();
+                    turn.drafted.take().is_some()
+                });
                 if drafted {
                     self.model(Job::Resume, out);
                 }
@@ -400,6 +429,27 @@ impl Conversation {
             ListenEvent::End(reason) => self.endpoint(reason, out),
             _ => {}
         }
+    }
+
+    fn draft(&mut self, pause: u32, out: &mut Vec<Output>) {
+        if let Some(turn) = self.hearing() {
+            turn.drafted = Some(pause);
+            self.model(Job::Draft(pause), out);
+        }
+    }
+
+    /// A draft may change when the pause that it was made in is the end. It changes nothing else: it is told by a commit.
+    fn drafted(&mut self, id: TurnId, pause: u32, drafted: Drafted, out: &mut Vec<Output>) {
+        let ends = self.config.ends;
+        let Some(turn) = self.hearing().filter(|turn| turn.id == id && turn.drafted == Some(pause)) else { return };
+        // A yes may be the beginning of "yes, but": what answers a question never ends sooner.
+        let ends = if turn.answers { EndSilences { early_ms: None, ..ends } } else { ends };
+        out.extend(turn.drafts.come_to(drafted, ends).map(|wish| {
+            Output::Listen(match wish {
+                Wish::EndAfter(silence_ms) => ListenCommand::EndPause { pause, silence_ms },
+                Wish::DraftAt(silence_ms) => ListenCommand::PauseAgain { pause, silence_ms },
+            })
+        }));
     }
 
     fn hearing(&mut self) -> Option<&mut Turn> {
@@ -415,7 +465,7 @@ impl Conversation {
 
     fn endpoint(&mut self, reason: EndReason, out: &mut Vec<Output>) {
         let Some(turn) = self.hearing() else { return };
-        let (id, drafted) = (turn.id, turn.drafted);
+        let (id, drafted) = (turn.id, turn.drafted.is_some());
         // Silence fails only those who called.
         let called = matches!(turn.opened, Some(Opened::Called | Opened::Held | Opened::Tapped));
         self.key_down = false;
@@ -430,9 +480,9 @@ impl Conversation {
                 }
                 self.next(out);
             }
-            EndReason::Silence | EndReason::Cap | EndReason::Released => {
+            EndReason::Silence(_) | EndReason::Cap | EndReason::Released => {
                 if !drafted {
-                    out.push(Output::Model(id, Job::Draft));
+                    out.push(Output::Model(id, Job::Draft(0)));
                 }
                 out.push(Output::Model(id, Job::Commit));
                 self.show(State::Thinking, out);
@@ -484,7 +534,7 @@ impl Conversation {
         let id = self.new_turn(None);
         out.push(Output::Model(id, self.begin()));
         if self.config.reads_text {
-            out.extend([Job::Read(text), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
+            out.extend([Job::Read(text), Job::Draft(0), Job::Commit].map(|job| Output::Model(id, job)));
         } else {
             out.push(Output::Voice(id, text));
         }
@@ -493,7 +543,7 @@ impl Conversation {
 
     fn voiced(&mut self, id: TurnId, samples: Vec<f32>, out: &mut Vec<Output>) {
         if self.turn.as_ref().is_some_and(|turn| turn.id == id) {
-            out.extend([Job::Hear(samples), Job::Draft, Job::Commit].map(|job| Output::Model(id, job)));
+            out.extend([Job::Hear(samples), Job::Draft(0), Job::Commit].map(|job| Output::Model(id, job)));
         }
     }
 

@@ -25,7 +25,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::ask::{self, Household, Presence, Teller};
 use crate::config::{Config, ConfigError};
 use crate::control::{self, Missing, Order, PttAction, Publisher, Request, Server};
-use crate::conversation::{Conversation, Input, Job, Key, Output, State, TurnTaking};
+use crate::conversation::{Conversation, EndSilences, Input, Job, Key, Output, State, TurnTaking};
 use crate::dialogue::{Effect, ToolCall, ToolResult, TurnId, Volume};
 use crate::duck::Duck;
 use crate::failure::{CONFIG, Failure, INTERNAL, LOST_THREAD, UNAVAILABLE};
@@ -225,6 +225,9 @@ impl Daemon {
             }
             Notice::Heard(event) => self.heard(event),
             Notice::Model(infer::Report::Reply(turn, event)) => self.input(Input::Reply(turn, event)),
+            Notice::Model(infer::Report::Drafted(turn, pause, drafted)) => {
+                self.input(Input::Drafted(turn, pause, drafted));
+            }
             Notice::Model(infer::Report::Failed(turn)) => self.input(Input::Failed(turn)),
             Notice::Model(infer::Report::Times(turn, timeline)) => self.turns.times(turn, timeline),
             Notice::Model(infer::Report::Transcript(turn, heard, again)) => {
@@ -300,9 +303,7 @@ impl Daemon {
                 self.answered();
             }
             ListenEvent::Audio(samples) => self.turns.sound(self.conversation.turn(), samples),
-            ListenEvent::End(reason) => {
-                self.turns.endpoint(self.conversation.turn(), *reason, self.config.listen.silence_ms);
-            }
+            ListenEvent::End(reason) => self.turns.endpoint(self.conversation.turn(), *reason),
             _ => {}
         }
         self.input(Input::Heard(event));
@@ -684,6 +685,7 @@ fn turn_taking(config: &Config, phrases: bool, reads_text: bool) -> TurnTaking {
         question_ms: turn.question_ms,
         barge_in: turn.barge_in,
         max_ms: config.listen.max_ms,
+        ends: EndSilences { early_ms: config.listen.early_silence_ms, late_ms: config.listen.late_silence_ms },
         consent: config.risk.window(),
     }
 }

@@ -197,6 +197,17 @@ pub enum Stop {
     Cancelled,
 }
 
+/// What a draft comes to, decoded to its end and told to nobody.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Drafted {
+    /// Whole calls and nothing else, none of them doubtful.
+    Calls(Vec<ToolCall>),
+    /// Neither a call nor a word: what was heard so far is no command.
+    Nothing,
+    /// Words, doubtful calls, or a reply that went wrong.
+    Other,
+}
+
 /// What comes out of the model, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReplyEvent {

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::dialogue::ToolCall;
 
+pub mod ends;
 pub mod tasks;
 
 mod curve;

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use crate::conversation::Job;
-use crate::dialogue::{Declared, ReplyEvent, TurnId};
+use crate::dialogue::{Declared, Drafted, ReplyEvent, TurnId};
 use crate::model::{ModelError, Respond, Start, prompt};
 use crate::onnx::Interrupt;
 use crate::threads::Pulse;
@@ -32,6 +32,8 @@ pub enum Report {
     Reply(TurnId, ReplyEvent),
     /// The reply, or a part of it up to calls, is decoded, and this is where the time went.
     Times(TurnId, Timeline),
+    /// What the draft in the pause of that number comes to. It may have been taken back meanwhile, and nothing is released.
+    Drafted(TurnId, u32, Drafted),
     /// The turn cannot go on.
     Failed(TurnId),
     /// What is said in the recording of that turn; none when it could not be told, and whether to ask again later.
@@ -48,7 +50,7 @@ pub fn run(
     jobs: &Receiver<(TurnId, Job)>,
     report: &mut dyn FnMut(Report),
 ) {
-    let mut worker = Worker { model, interrupt, pulse, current: None, drafting: false, news: None };
+    let mut worker = Worker::new(model, interrupt, pulse);
     let mut backlog = Backlog::default();
     loop {
         pulse.beat();
@@ -79,7 +81,7 @@ pub fn run(
             }
         }
         let result = match backlog.jobs.pop_front() {
-            None => worker.model.advance().map(|more| worker.drafting = more),
+            None => worker.advance(report),
             Some((turn, job)) => worker.job(turn, job, report),
         };
         if let Err(error) = result {
@@ -102,7 +104,7 @@ impl Backlog {
             {
                 waiting.extend(samples);
             }
-            (Some((last, Job::Draft)), Job::Resume) if *last == turn => {
+            (Some((last, Job::Draft(_))), Job::Resume) if *last == turn => {
                 self.jobs.pop_back();
             }
             (_, job) => self.jobs.push_back((turn, job)),
@@ -110,7 +112,8 @@ impl Backlog {
     }
 }
 
-struct Worker<'a> {
+/// Does one job after the other: what [`run`] does with those that come. By itself for measuring, without a thread.
+pub struct Worker<'a> {
     model: &'a mut dyn Respond,
     interrupt: &'a Interrupt,
     pulse: &'a Pulse,
@@ -118,12 +121,40 @@ struct Worker<'a> {
     current: Option<TurnId>,
     /// A draft stands and is not decoded to its end.
     drafting: bool,
+    /// The pause that it was made in.
+    pause: u32,
     /// What the model is to be told when there is nothing else to do.
     news: Option<Box<Declared>>,
 }
 
-impl Worker<'_> {
-    fn job(&mut self, turn: TurnId, job: Job, report: &mut dyn FnMut(Report)) -> Result<(), ModelError> {
+impl<'a> Worker<'a> {
+    /// One that has done nothing yet.
+    pub fn new(model: &'a mut dyn Respond, interrupt: &'a Interrupt, pulse: &'a Pulse) -> Self {
+        Self { model, interrupt, pulse, current: None, drafting: false, pause: 0, news: None }
+    }
+
+    /// Is there a draft to be [advanced](Self::advance)?
+    pub fn is_drafting(&self) -> bool {
+        self.drafting
+    }
+
+    /// Goes on with the draft by one token, and tells what it comes to when that was the last.
+    ///
+    /// # Errors
+    /// When no draft stands, or the model fails.
+    pub fn advance(&mut self, report: &mut dyn FnMut(Report)) -> Result<(), ModelError> {
+        self.drafting = self.model.advance()?;
+        if let (false, Some(turn), Some(drafted)) = (self.drafting, self.current, self.model.drafted()) {
+            report(Report::Drafted(turn, self.pause, drafted));
+        }
+        Ok(())
+    }
+
+    /// Does a job, unless it is of another turn than the one that was begun last.
+    ///
+    /// # Errors
+    /// When the model fails.
+    pub fn job(&mut self, turn: TurnId, job: Job, report: &mut dyn FnMut(Report)) -> Result<(), ModelError> {
         if let Job::Declare(told) = job {
             self.news = Some(told);
             return Ok(());
@@ -147,14 +178,17 @@ impl Worker<'_> {
             return Ok(());
         }
         // Sound that comes while a draft stands only waits.
-        self.drafting = matches!(job, Job::Draft) || (self.drafting && matches!(job, Job::Hear(_)));
+        if let Job::Draft(pause) = job {
+            self.pause = pause;
+        }
+        self.drafting = matches!(job, Job::Draft(_)) || (self.drafting && matches!(job, Job::Hear(_)));
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
             Job::Begin(_) | Job::Declare(_) | Job::Transcribe(_) => Ok(()),
             Job::Hear(samples) => self.model.hear(&samples),
             Job::Read(text) => self.model.read(&text),
-            Job::Draft => self.model.draft(),
+            Job::Draft(_) => self.model.draft(),
             Job::Resume => self.model.resume(),
             Job::Commit => self.model.commit(&mut emit),
             Job::Answer(results) => self.model.answer(&results, &mut emit),
@@ -244,14 +278,14 @@ mod tests {
         // Sound in one piece, but no turn's sound with another's, and none across what comes between.
         check(&[(1, hear(&[1.0])), (1, hear(&[2.0])), (1, hear(&[3.0]))], &[(1, hear(&[1.0, 2.0, 3.0]))]);
         check(&[(1, hear(&[1.0])), (2, hear(&[2.0]))], &[(1, hear(&[1.0])), (2, hear(&[2.0]))]);
-        let drafted = [(1, hear(&[1.0])), (1, Job::Draft), (1, hear(&[2.0]))];
+        let drafted = [(1, hear(&[1.0])), (1, Job::Draft(1)), (1, hear(&[2.0]))];
         check(&drafted, &drafted);
         // A draft that was taken back before it was begun.
-        check(&[(1, hear(&[1.0])), (1, Job::Draft), (1, Job::Resume), (1, hear(&[2.0]))], &[(1, hear(&[1.0, 2.0]))]);
-        check(&[(1, Job::Draft), (2, Job::Resume)], &[(1, Job::Draft), (2, Job::Resume)]);
+        check(&[(1, hear(&[1.0])), (1, Job::Draft(1)), (1, Job::Resume), (1, hear(&[2.0]))], &[(1, hear(&[1.0, 2.0]))]);
+        check(&[(1, Job::Draft(1)), (2, Job::Resume)], &[(1, Job::Draft(1)), (2, Job::Resume)]);
         // One that was begun is taken back by the model.
         check(&[(1, Job::Resume), (1, hear(&[1.0]))], &[(1, Job::Resume), (1, hear(&[1.0]))]);
-        let turns = [(1, Job::Draft), (1, Job::Commit), (2, Job::Begin(Start::Fresh)), (2, hear(&[1.0]))];
+        let turns = [(1, Job::Draft(1)), (1, Job::Commit), (2, Job::Begin(Start::Fresh)), (2, hear(&[1.0]))];
         check(&turns, &turns);
         // No piece is longer than what may keep the thread from everything else.
         let half = vec![0.5; LONGEST / 2 + 1];
@@ -289,6 +323,9 @@ mod tests {
         }
         fn advance(&mut self) -> Result<bool, ModelError> {
             Ok(false)
+        }
+        fn drafted(&self) -> Option<Drafted> {
+            None
         }
         fn resume(&mut self) -> Result<(), ModelError> {
             Ok(())
@@ -341,7 +378,7 @@ mod tests {
             if !streamed {
                 give(Job::Hear(sound));
             }
-            give(Job::Draft);
+            give(Job::Draft(1));
             give(Job::Commit);
             reports.recv().expect("it answers");
             let waited = end.elapsed();
@@ -397,6 +434,9 @@ mod tests_of_news {
         }
         fn advance(&mut self) -> Result<bool, ModelError> {
             Ok(false)
+        }
+        fn drafted(&self) -> Option<Drafted> {
+            None
         }
         fn resume(&mut self) -> Result<(), ModelError> {
             self.write("resume")

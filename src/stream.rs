@@ -46,7 +46,7 @@ pub fn arrivals(samples_16k: &[f32], config: &ListenConfig) -> Vec<(usize, Arriv
                 }
                 at
             }
-            SegmentEvent::Paused => at,
+            SegmentEvent::Paused | SegmentEvent::StillPaused => at,
             SegmentEvent::Ended(segment) => segment.range.end,
         };
         if paused {

@@ -45,6 +45,8 @@ pub struct Timeline {
     pub drafts: usize,
     /// Computing done while the turn was heard: features, encoder and decoder over the rows that were final.
     pub while_heard_ms: f64,
+    /// The longest piece of it that nothing interrupted.
+    pub longest_block_ms: f64,
     /// Computing spent on drafts that were taken back.
     pub dropped_ms: f64,
     /// From the start of the turn to the first call that was whole, told or not.

@@ -15,7 +15,7 @@ use hearth::ask::{self, Action, Household};
 use hearth::audio::playback::{Play, PlayError, Played};
 use hearth::audio::{Clip, resample, wav};
 use hearth::config::Config;
-use hearth::conversation::{Conversation, Input, Job, Output, State, TurnTaking};
+use hearth::conversation::{Conversation, EndSilences, Input, Job, Output, State, TurnTaking};
 use hearth::dialogue::{ReplyEvent, TurnId};
 use hearth::history::{Ending, History, HistoryConfig, Record};
 use hearth::home::Registry;
@@ -161,6 +161,7 @@ impl House {
             question_ms: config.turn.question_ms,
             barge_in: config.turn.barge_in,
             max_ms: config.listen.max_ms,
+            ends: EndSilences::default(),
             consent: config.risk.window(),
         };
         let (history, last) = History::open(dir, &HistoryConfig::default());
@@ -242,7 +243,7 @@ impl House {
                 self.history.keep(&record).expect("the folder can be written");
                 self.input(Input::Spoken(turn));
             }
-            Report::Model(infer::Report::Transcript(..)) | Report::Mouth(_) => {}
+            Report::Model(infer::Report::Transcript(..) | infer::Report::Drafted(..)) | Report::Mouth(_) => {}
         }
     }
 

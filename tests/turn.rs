@@ -6,9 +6,9 @@ use std::sync::Once;
 use std::sync::mpsc::sync_channel;
 
 use hearth::conversation::Job;
-use hearth::dialogue::{Outcome, ReplyEvent, Stop, ToolResult, ToolSpec, TurnId};
+use hearth::dialogue::{Drafted, Outcome, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
 use hearth::home::schema;
-use hearth::infer::{self, Report};
+use hearth::infer::{self, Report, Worker};
 use hearth::model::generate::ModelConfig;
 use hearth::model::{Gemma, ModelError, Respond, Start};
 use hearth::onnx;
@@ -342,7 +342,7 @@ fn reports(name: &str, interrupted: bool, jobs: &[(u64, Job)]) -> Vec<Report> {
     }
     let mut found = Vec::new();
     infer::run(&mut model, &interrupt, &Pulse::default(), &receive, &mut |report| {
-        if !matches!(report, Report::Times(..)) {
+        if !matches!(report, Report::Times(..) | Report::Drafted(..)) {
             found.push(report);
         }
     });
@@ -353,7 +353,7 @@ fn reports(name: &str, interrupted: bool, jobs: &[(u64, Job)]) -> Vec<Report> {
 fn what_was_heard_is_written_down_in_words_and_leaves_no_trace() {
     let turn = |turn: u64, samples: usize| {
         let settle = Job::Settle { results: Vec::new(), said: "It is on.".into() };
-        let jobs = [Job::Begin(Start::Continue), Job::Hear(sound(samples)), Job::Draft, Job::Commit, settle];
+        let jobs = [Job::Begin(Start::Continue), Job::Hear(sound(samples)), Job::Draft(0), Job::Commit, settle];
         jobs.map(|job| (turn, job)).to_vec()
     };
     let asked = vec![(1, Job::Transcribe(sound(30_000)))];
@@ -370,4 +370,39 @@ fn what_was_heard_is_written_down_in_words_and_leaves_no_trace() {
     let deaf = reports("tiny-split-q8", false, &[asked.clone(), turn(2, 24_000)].concat());
     assert_eq!(deaf[0], Report::Transcript(TurnId(1), None, false));
     assert!(matches!(deaf.last(), Some(Report::Reply(TurnId(2), ReplyEvent::End(_)))), "{deaf:?}");
+}
+
+/// What a draft comes to is reported once it is whole, with the number of its pause, and nothing of it is released before
+/// the commit. A pause that is told again is heard to its new end.
+#[test]
+fn a_draft_says_what_it_comes_to_and_releases_nothing() {
+    let mut model = load_bounded("tiny-split-fp32", &tools(), 400);
+    let all = sound(24_000);
+    let calls = |events: &[ReplyEvent]| -> Vec<ToolCall> {
+        let call = |event: &ReplyEvent| if let ReplyEvent::Call(call) = event { Some(call.clone()) } else { None };
+        events.iter().filter_map(call).collect()
+    };
+    let expected: Vec<Vec<ToolCall>> =
+        [16_000, 20_000].iter().map(|&n| calls(&batch(&mut model, &all[..n], Start::Fresh))).collect();
+    assert!(expected.iter().all(|calls| !calls.is_empty()), "this model calls: {expected:?}");
+    let (interrupt, pulse) = (model.interrupt(), Pulse::default());
+    let mut worker = Worker::new(&mut model, &interrupt, &pulse);
+    let mut reports = Vec::new();
+    let mut step = |jobs: Vec<Job>| {
+        jobs.into_iter().for_each(|job| worker.job(TurnId(5), job, &mut |r| reports.push(r)).expect("it is done"));
+        while worker.is_drafting() {
+            worker.advance(&mut |report| reports.push(report)).expect("it decodes");
+        }
+        std::mem::take(&mut reports)
+    };
+    let begun = step(vec![Job::Begin(Start::Fresh), Job::Hear(all[..16_000].to_vec()), Job::Draft(7)]);
+    assert_eq!(begun, [Report::Drafted(TurnId(5), 7, Drafted::Calls(expected[0].clone()))]);
+    let again = step(vec![Job::Hear(all[16_000..20_000].to_vec()), Job::Resume, Job::Draft(8)]);
+    assert_eq!(again, [Report::Drafted(TurnId(5), 8, Drafted::Calls(expected[1].clone()))]);
+    let committed = step(vec![Job::Hear(all[20_000..].to_vec()), Job::Commit]);
+    let told: Vec<ReplyEvent> = committed
+        .into_iter()
+        .filter_map(|report| if let Report::Reply(TurnId(5), event) = report { Some(event) } else { None })
+        .collect();
+    assert_eq!(calls(&told), expected[1]);
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::plot;
 use crate::assistant::{Assistant, Command, Event};
 use crate::audio::MODEL_RATE_HZ;
 use crate::audio::resample::resample;
@@ -31,6 +30,8 @@ use crate::stream::{self, Arrival};
 use crate::threads::Pulse;
 use crate::timeline::{Timeline, ms};
 use crate::{ask, onnx, terminal};
+
+mod show;
 
 /// Samples of a millisecond.
 const PER_MS: usize = MODEL_RATE_HZ as usize / 1000;
@@ -81,12 +82,16 @@ struct Turn {
 pub struct Way {
     /// The first logits of the reply.
     pub first_token_ms: f64,
+    /// Of 95 in 100 rounds it is there by then.
+    pub first_token_p95_ms: f64,
     /// The latest of the rounds.
     pub first_token_worst_ms: f64,
     /// The first call is whole, told or not.
     pub call_ready_ms: Option<f64>,
     /// The first call is told to the assistant.
     pub told_ms: Option<f64>,
+    /// Of 95 in 100 rounds by then.
+    pub told_p95_ms: Option<f64>,
     /// The home has carried a call out.
     pub done_ms: Option<f64>,
     /// The first sentence of the answer is there as sound.
@@ -95,6 +100,8 @@ pub struct Way {
     pub computing_ms: f64,
     /// Of it, while the turn was heard.
     pub while_heard_ms: f64,
+    /// The longest piece of hearing that was not interrupted, of all rounds.
+    pub longest_block_ms: f64,
     /// Of it, for drafts that were taken back.
     pub dropped_ms: f64,
     /// Time of all processors, spinning threads, voice and home too.
@@ -157,6 +164,8 @@ pub fn measure(config: &Config, plan: &Plan) -> Result<Latency, Failure> {
     let (report, reports) = channel();
     let mut voice = ask::voice(config)?;
     speech::say(&mut voice, "Ready.")?;
+    // benches/slow waits for this.
+    tracing::info!("measuring");
     let silence_ms = config.listen.silence_ms;
     let mut bench =
         Bench { jobs, reports, interrupt: Arc::clone(&interrupt), home, voice, phrases, silence_ms, turns: 0 };
@@ -299,7 +308,7 @@ impl Bench {
                 sleep_until(began + since(*at));
                 self.send(match arrival {
                     Arrival::Sound(range) => Job::Hear(utterance.samples[range.clone()].to_vec()),
-                    Arrival::Pause => Job::Draft,
+                    Arrival::Pause => Job::Draft(1),
                     Arrival::Resumed => Job::Resume,
                 })?;
             }
@@ -307,7 +316,7 @@ impl Bench {
         } else {
             sleep_until(endpoint);
             self.send(Job::Hear(utterance.samples[stream::told(&utterance.arrivals)].to_vec()))?;
-            self.send(Job::Draft)?;
+            self.send(Job::Draft(1))?;
         }
         self.send(Job::Commit)?;
         let mut turn = self.answer(spoke_until)?;
@@ -339,7 +348,7 @@ impl Bench {
                     continue;
                 }
                 Report::Reply(_, event) => event,
-                Report::Transcript(..) => continue,
+                Report::Transcript(..) | Report::Drafted(..) => continue,
             };
             if let ReplyEvent::Call(_) = event {
                 turn.told_ms.get_or_insert(ms(at - spoke_until));
@@ -368,6 +377,13 @@ fn sleep_until(when: Instant) {
     std::thread::sleep(when.saturating_duration_since(Instant::now()));
 }
 
+/// The least value that 95 of 100 do not exceed; the greatest of fewer than 20.
+fn p95(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get((values.len() * 95).div_ceil(100).saturating_sub(1)).copied()
+}
+
 fn way(turns: &[Turn]) -> Way {
     let median = |field: fn(&Turn) -> f64| super::median(turns.iter().map(field).collect());
     // Of the turns that have it; none if most have not.
@@ -378,13 +394,16 @@ fn way(turns: &[Turn]) -> Way {
     let last = turns.last().map(|turn| turn.times.clone()).unwrap_or_default();
     Way {
         first_token_ms: median(|turn| turn.first_token_ms),
+        first_token_p95_ms: p95(turns.iter().map(|turn| turn.first_token_ms)).unwrap_or_default(),
         first_token_worst_ms: turns.iter().map(|turn| turn.first_token_ms).fold(f64::MIN, f64::max),
         call_ready_ms: maybe(|turn| turn.call_ready_ms),
         told_ms: maybe(|turn| turn.told_ms),
+        told_p95_ms: p95(turns.iter().filter_map(|turn| turn.told_ms)),
         done_ms: maybe(|turn| turn.done_ms),
         first_sound_ms: maybe(|turn| turn.first_sound_ms),
         computing_ms: median(|turn| turn.computing_ms),
         while_heard_ms: median(|turn| turn.times.while_heard_ms),
+        longest_block_ms: turns.iter().map(|turn| turn.times.longest_block_ms).fold(0.0, f64::max),
         dropped_ms: median(|turn| turn.times.dropped_ms),
         cpu_ms: median(|turn| turn.cpu_ms),
         tokens: last.tokens,
@@ -395,92 +414,18 @@ fn way(turns: &[Turn]) -> Way {
     }
 }
 
-impl std::fmt::Display for Latency {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { model, threads, rounds, silence_ms, load, .. } = self;
-        writeln!(f, "{model}, {threads} threads, median of {rounds}, load {:.1} to {:.1}", load[0], load[1])?;
-        writeln!(f, "ms after the last sample of speech; {silence_ms} ms of silence end the command\n")?;
-        writeln!(
-            f,
-            "| speech | heard | first token | worst | call ready | call told | done | first sound | computing | \
-             while heard | drafts dropped | CPU | tokens | in the draft | drafts |"
-        )?;
-        writeln!(f, "|{}", "---|".repeat(15))?;
-        for length in &self.lengths {
-            for (name, way) in [("batch", &length.batch), ("streamed", &length.streamed)] {
-                let at = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.0}"));
-                writeln!(
-                    f,
-                    "| {:.1} s | {name} | {:.0} | {:.0} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | \
-                     {} ({} forced) | {} ({} forced) | {} |",
-                    length.speech_ms / 1000.0,
-                    way.first_token_ms,
-                    way.first_token_worst_ms,
-                    at(way.call_ready_ms),
-                    at(way.told_ms),
-                    at(way.done_ms),
-                    at(way.first_sound_ms),
-                    way.computing_ms,
-                    way.while_heard_ms,
-                    way.dropped_ms,
-                    way.cpu_ms,
-                    way.tokens,
-                    way.forced_tokens,
-                    way.drafted_tokens,
-                    way.drafted_forced_tokens,
-                    way.drafts,
-                )?;
-            }
-        }
-        for Length { speech_ms, batch, streamed } in &self.lengths {
-            write!(
-                f,
-                "\n{:.1} s: first token {:.1} x sooner, {:.2} x the computing, {:.2} x the CPU",
-                speech_ms / 1000.0,
-                batch.first_token_ms / streamed.first_token_ms,
-                streamed.computing_ms / batch.computing_ms,
-                streamed.cpu_ms / batch.cpu_ms
-            )?;
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::p95;
 
-impl Latency {
-    /// Latency over length, as SVG.
-    pub fn plot(&self) -> String {
-        let over = |way: fn(&Length) -> Option<f64>| {
-            let point = |length: &Length| Some((length.speech_ms / 1000.0, way(length)?));
-            self.lengths.iter().filter_map(point).collect()
-        };
-        let lines = [
-            plot::Line {
-                name: "batch: first sound",
-                color: "#c0504d",
-                dashed: true,
-                points: over(|l| l.batch.first_sound_ms),
-            },
-            plot::Line {
-                name: "batch: first token",
-                color: "#c0504d",
-                dashed: false,
-                points: over(|l| Some(l.batch.first_token_ms)),
-            },
-            plot::Line {
-                name: "streamed: first sound",
-                color: "#1f6fb4",
-                dashed: true,
-                points: over(|l| l.streamed.first_sound_ms),
-            },
-            plot::Line {
-                name: "streamed: first token",
-                color: "#1f6fb4",
-                dashed: false,
-                points: over(|l| Some(l.streamed.first_token_ms)),
-            },
-        ];
-        let title = format!("{}, {} threads", self.model, self.threads);
-        let marks = [(f64::from(self.silence_ms), "end of the silence")];
-        plot::svg(&title, ["seconds of speech", "ms after the last sample of speech"], &lines, &marks)
+    #[test]
+    fn p95_leaves_out_one_in_twenty() {
+        let check = |n: u32, expected| assert_eq!(p95((1..=n).rev().map(f64::from)), expected, "{n}");
+        check(0, None);
+        check(1, Some(1.0));
+        check(19, Some(19.0));
+        check(20, Some(19.0));
+        check(40, Some(38.0));
+        check(100, Some(95.0));
     }
 }

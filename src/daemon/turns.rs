@@ -110,10 +110,10 @@ impl Turns {
         }
     }
 
-    pub(super) fn endpoint(&mut self, turn: Option<TurnId>, reason: EndReason, silence_ms: u32) {
+    pub(super) fn endpoint(&mut self, turn: Option<TurnId>, reason: EndReason) {
         if let Some(current) = turn.and_then(|turn| self.of(turn)) {
             // The endpoint comes that much after the last sample of speech.
-            let waited_ms = if reason == EndReason::Silence { silence_ms } else { 0 };
+            let waited_ms = if let EndReason::Silence(silence_ms) = reason { silence_ms } else { 0 };
             let until = Instant::now().checked_sub(Duration::from_millis(waited_ms.into()));
             current.spoke_until = until;
             current.record.after.endpoint_ms = current.after();

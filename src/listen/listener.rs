@@ -41,8 +41,8 @@ const HESITATION: u32 = 15;
 /// Why listening to an utterance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// Silence for as long as the configuration says.
-    Silence,
+    /// So much silence, in ms.
+    Silence(u32),
     /// It reached the greatest length.
     Cap,
     /// The key was let go.
@@ -74,8 +74,12 @@ pub enum ListenEvent {
     /// Samples of it, 16 kHz, pre-roll first, without gaps; the wake word is not among them. Of all events this one
     /// may be dropped when a queue is full.
     Audio(Vec<f32>),
-    /// Nobody has spoken for 208 ms: this may be the end. No sound follows until it is taken back.
-    Pause,
+    /// Nobody has spoken for 208 ms: this may be the end. No sound follows until it is taken back. Pauses are numbered, as
+    /// long as the listener lives.
+    Pause(u32),
+    /// Nobody has spoken since, as [`ListenCommand::PauseAgain`] wished to be told: the sound of the pause so far came just
+    /// before. The pause has another number from now on.
+    StillPaused(u32),
     /// It was not the end; the sound of the pause follows.
     Resumed,
     /// The utterance is over, and with it the waiting.
@@ -108,6 +112,20 @@ pub enum ListenCommand {
         wait_ms: u32,
         /// A key is held: silence is no end.
         hold: bool,
+    },
+    /// The pause of this number ends the utterance when it has lasted so long; without this, `listen.silence_ms` counts.
+    EndPause {
+        /// Which.
+        pause: u32,
+        /// How long, in ms.
+        silence_ms: u32,
+    },
+    /// Tell the pause of this number again when it has lasted so long.
+    PauseAgain {
+        /// Which.
+        pause: u32,
+        /// How long, in ms.
+        silence_ms: u32,
     },
     /// The key was let go: the utterance ends now.
     Release,
@@ -158,6 +176,8 @@ pub struct Listener {
     /// End of the last sound that was rendered.
     rendered_until: Option<usize>,
     armed: Option<Armed>,
+    /// Pauses told so far.
+    pauses: u32,
     /// Looks for speech while a reply plays; none once it was found.
     barge_in: Option<Segmenter>,
 }
@@ -217,6 +237,7 @@ impl Listener {
             to_arm: None,
             rendered_until: None,
             armed: None,
+            pauses: 0,
             barge_in: None,
         }
     }
@@ -265,6 +286,12 @@ impl Listener {
                     _ => self.arm(pre_roll, wait_ms, hold, &mut events),
                 }
             }
+            ListenCommand::EndPause { pause, silence_ms } => {
+                self.paused(pause, |segmenter| segmenter.end_pause_after(silence_ms));
+            }
+            ListenCommand::PauseAgain { pause, silence_ms } => {
+                self.paused(pause, |segmenter| segmenter.tell_pause_again(silence_ms));
+            }
             ListenCommand::Release => self.release(&mut events),
             ListenCommand::Disarm => (self.armed, self.to_arm) = (None, None),
             ListenCommand::Speaking(words) => {
@@ -290,6 +317,13 @@ impl Listener {
             ListenCommand::Shutdown => {}
         }
         events
+    }
+
+    /// Says something of the pause of that number to the segmenter, unless that pause is over or a key ends the command.
+    fn paused(&mut self, pause: u32, tell: impl FnOnce(&mut Segmenter)) {
+        if let Some(armed) = self.armed.as_mut().filter(|armed| !armed.hold && pause == self.pauses) {
+            tell(&mut armed.segmenter);
+        }
     }
 
     /// Is an utterance waited for or under way?
@@ -473,7 +507,16 @@ impl Listener {
                     self.tell(speech, now, events);
                     speech.paused = true;
                 }
-                events.push(ListenEvent::Pause);
+                self.pauses = self.pauses.wrapping_add(1);
+                events.push(ListenEvent::Pause(self.pauses));
+            }
+            Some(SegmentEvent::StillPaused) => {
+                let now = self.now;
+                if let Some(speech) = &mut armed.speech {
+                    self.tell(speech, now, events);
+                }
+                self.pauses = self.pauses.wrapping_add(1);
+                events.push(ListenEvent::StillPaused(self.pauses));
             }
             Some(SegmentEvent::Resumed) => {
                 armed.speech.iter_mut().for_each(|speech| speech.paused = false);
@@ -485,7 +528,9 @@ impl Listener {
                 }
                 let reason = match segment.reason {
                     segment::EndReason::Cap => EndReason::Cap,
-                    segment::EndReason::Silence | segment::EndReason::EndOfInput => EndReason::Silence,
+                    segment::EndReason::Silence | segment::EndReason::EndOfInput => {
+                        EndReason::Silence((segment.quiet / 16) as u32)
+                    }
                 };
                 self.free_from = self.now;
                 events.push(ListenEvent::End(reason));

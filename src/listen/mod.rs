@@ -30,6 +30,10 @@ pub struct ListenConfig {
     pub post_roll_ms: u32,
     /// Silence that ends an utterance.
     pub silence_ms: u32,
+    /// Silence that ends a command of which two drafts in a row made the same call.
+    pub early_silence_ms: Option<u32>,
+    /// Silence that ends what no draft has made anything of.
+    pub late_silence_ms: Option<u32>,
     /// Likely speech within half a second that makes an utterance; what is shorter is a tap. At most 512.
     pub min_speech_ms: u32,
     /// The greatest length, pre-roll included: the model hears 30 s.
@@ -48,6 +52,8 @@ impl Default for ListenConfig {
             pre_roll_ms: 800,
             post_roll_ms: 300,
             silence_ms: 700,
+            early_silence_ms: None,
+            late_silence_ms: None,
             min_speech_ms: 128,
             max_ms: 30_000,
             noise_suppression: NoiseSuppression::Off,

@@ -66,6 +66,8 @@ pub struct Segment {
     pub range: Range<usize>,
     /// Why it ended.
     pub reason: EndReason,
+    /// Samples without speech by the time that it ended.
+    pub quiet: usize,
 }
 
 /// What a frame brought about.
@@ -80,6 +82,8 @@ pub enum SegmentEvent {
     },
     /// Nobody has spoken for 208 ms: this may be the end.
     Paused,
+    /// Nobody has spoken since, and it was asked to say so.
+    StillPaused,
     /// It was not.
     Resumed,
     /// The utterance is over.
@@ -108,6 +112,10 @@ struct Current {
     spoken_until: usize,
     /// Was the pause that lasts told?
     paused: bool,
+    /// Silence that ends it in this pause, if not the usual.
+    silence: Option<usize>,
+    /// Silence after which this pause is told again.
+    again: Option<usize>,
 }
 
 impl Segmenter {
@@ -132,6 +140,21 @@ impl Segmenter {
         self.current.is_some()
     }
 
+    /// So much silence ends the utterance if nobody speaks before; in the next pause the usual counts again. Nothing is
+    /// changed outside a pause.
+    pub fn end_pause_after(&mut self, silence_ms: u32) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.paused) {
+            current.silence = Some((silence_ms as usize * 16).max(PAUSE));
+        }
+    }
+
+    /// Tells this pause once more when it has lasted so long, or with the next frame.
+    pub fn tell_pause_again(&mut self, silence_ms: u32) {
+        if let Some(current) = self.current.as_mut().filter(|current| current.paused) {
+            current.again = Some(silence_ms as usize * 16);
+        }
+    }
+
     /// Takes the next frame.
     pub fn push(&mut self, frame: Frame) -> Option<SegmentEvent> {
         self.now += FRAME;
@@ -144,18 +167,22 @@ impl Segmenter {
                 if self.now - current.from.min(self.now) >= self.max {
                     return self.end(EndReason::Cap);
                 }
-                if self.now - current.spoken_until >= self.silence {
+                let quiet = self.now - current.spoken_until;
+                if quiet >= current.silence.unwrap_or(self.silence) {
                     return self.end(EndReason::Silence);
                 }
-                let pauses = self.now - current.spoken_until >= PAUSE;
                 match (current.paused, speaks) {
-                    (false, false) if pauses => {
+                    (false, false) if quiet >= PAUSE => {
                         current.paused = true;
                         Some(SegmentEvent::Paused)
                     }
                     (true, true) => {
-                        current.paused = false;
+                        (current.paused, current.silence, current.again) = (false, None, None);
                         Some(SegmentEvent::Resumed)
+                    }
+                    (true, false) if current.again.is_some_and(|again| quiet >= again) => {
+                        current.again = None;
+                        Some(SegmentEvent::StillPaused)
                     }
                     _ => None,
                 }
@@ -195,7 +222,7 @@ impl Segmenter {
 
     fn start(&mut self, onset: usize) -> SegmentEvent {
         let from = onset.saturating_sub(self.pre_roll).max(self.free_from);
-        self.current = Some(Current { from, spoken_until: self.now, paused: false });
+        self.current = Some(Current { from, spoken_until: self.now, paused: false, silence: None, again: None });
         self.window.clear();
         SegmentEvent::Started { from, onset }
     }
@@ -209,7 +236,8 @@ impl Segmenter {
         // A file's last frame may be longer than what the file had left.
         let end = end.min(self.now).max(from);
         self.free_from = end;
-        Some(SegmentEvent::Ended(Segment { range: from..end, reason }))
+        let quiet = self.now.saturating_sub(spoken_until);
+        Some(SegmentEvent::Ended(Segment { range: from..end, reason, quiet }))
     }
 }
 
@@ -287,7 +315,7 @@ mod tests {
             .enumerate()
             .filter_map(|(i, frame)| segmenter.push(frame).map(|event| (i, event)))
             .collect();
-        let expected = Segment { range: 0..24 * FRAME, reason: EndReason::Silence };
+        let expected = Segment { range: 0..24 * FRAME, reason: EndReason::Silence, quiet: 20 * FRAME };
         // 128 ms of speech to start, 208 ms of silence for a pause, 320 ms to end.
         let expected = [
             (7, SegmentEvent::Started { from: 0, onset: 0 }),
@@ -306,6 +334,7 @@ mod tests {
             let kind = |event| match event {
                 SegmentEvent::Started { .. } => 's',
                 SegmentEvent::Paused => 'p',
+                SegmentEvent::StillPaused => 'q',
                 SegmentEvent::Resumed => 'r',
                 SegmentEvent::Ended(_) => 'e',
             };
@@ -321,6 +350,50 @@ mod tests {
         check("the cap in a pause", format!("{long}{pause}{pause}"), "spe");
     }
 
+    /// Silence is `.`, speech `#`; `e` wishes an end after 240 ms, `l` one after 480 ms, `a` another word at 256 ms, as soon as
+    /// the frames before are heard.
+    #[test]
+    fn a_wish_counts_for_the_pause_that_it_was_made_in() {
+        let check = |name: &str, drawing: &str, expected: &str| {
+            let mut segmenter = Segmenter::new(&config());
+            let (mut found, mut at) = (String::new(), 0);
+            for c in drawing.chars() {
+                match c {
+                    'e' => segmenter.end_pause_after(240),
+                    'l' => segmenter.end_pause_after(480),
+                    'a' => segmenter.tell_pause_again(256),
+                    _ => {
+                        let event = frames(&format!("{}{c}", "#".repeat(at % 4))).pop().and_then(|f| segmenter.push(f));
+                        at += 1;
+                        let quiet = |segment: Segment| format!("e{} ", segment.quiet / FRAME);
+                        match event {
+                            Some(SegmentEvent::Started { .. }) | None => {}
+                            Some(SegmentEvent::Paused) => found.push_str("p "),
+                            Some(SegmentEvent::StillPaused) => found.push_str("q "),
+                            Some(SegmentEvent::Resumed) => found.push_str("r "),
+                            Some(SegmentEvent::Ended(segment)) => found.push_str(&quiet(segment)),
+                        }
+                    }
+                }
+            }
+            assert_eq!(found.trim_end(), expected, "{name}: {drawing}");
+        };
+        let word = "#".repeat(20);
+        let dots = |n: usize| ".".repeat(n);
+        check("no wish", &format!("{word}{}", dots(40)), "p e20");
+        check("sooner", &format!("{word}{}e{}", dots(13), dots(40)), "p e15");
+        check("sooner, but it is late", &format!("{word}{}e{}", dots(18), dots(40)), "p e19");
+        check("later", &format!("{word}{}l{}", dots(13), dots(40)), "p e30");
+        check("too early to wish", &format!("{word}{}e{}", dots(12), dots(40)), "p e20");
+        check("the next pause", &format!("{word}{}e{word}{}", dots(13), dots(40)), "p r p e20");
+        check("the next pause, later", &format!("{word}{}l{word}{}", dots(13), dots(40)), "p r p e20");
+        check("again", &format!("{word}{}a{}", dots(13), dots(40)), "p q e20");
+        check("again, but it is late", &format!("{word}{}a{}", dots(18), dots(40)), "p q e20");
+        check("again, and sooner", &format!("{word}{}a{}e{}", dots(13), dots(3), dots(40)), "p q e17");
+        check("again, then on", &format!("{word}{}a{word}{}", dots(13), dots(40)), "p r p e20");
+        check("again and on", &format!("{word}{}a{}{word}{}", dots(13), dots(4), dots(40)), "p q r p e20");
+    }
+
     #[test]
     fn the_range_stays_within_the_samples() {
         let mut segmenter = Segmenter::new(&config());
@@ -328,7 +401,7 @@ mod tests {
         for frame in frames(&"#".repeat(20)) {
             segmenter.push(frame);
         }
-        let expected = Segment { range: 0..n_samples, reason: EndReason::EndOfInput };
+        let expected = Segment { range: 0..n_samples, reason: EndReason::EndOfInput, quiet: 0 };
         assert_eq!(segmenter.finish(n_samples), Some(SegmentEvent::Ended(expected)));
         assert_eq!(segmenter.finish(n_samples), None);
     }

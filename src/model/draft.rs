@@ -4,7 +4,7 @@ use super::grammar::Decoding;
 use super::reply::ReplyParser;
 use super::sample::{LoopDetector, SampleConfig, Sampler};
 use super::tokenizer::Tokenizer;
-use crate::dialogue::{ReplyEvent, Stop, ToolCall};
+use crate::dialogue::{Drafted, ReplyEvent, Stop, ToolCall};
 
 /// A token that the model chose.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,6 +75,11 @@ impl Draft {
         }
     }
 
+    /// What it comes to, if it is decoded to its end: calls of a margin below `doubt` are doubtful.
+    pub(super) fn comes_to(&self, doubt: f32) -> Option<Drafted> {
+        Some(comes_to(&self.events, self.ended?, doubt))
+    }
+
     /// Keeps events to be released; a call among them is told how sure the model was. Is there one?
     pub(super) fn keep(&mut self, events: Vec<ReplyEvent>) -> bool {
         let is_call = events.iter().any(|event| matches!(event, ReplyEvent::Call(_)));
@@ -87,5 +92,61 @@ impl Draft {
             self.margin = f32::INFINITY;
         }
         is_call
+    }
+}
+
+/// What a whole reply comes to.
+fn comes_to(events: &[ReplyEvent], ended: Stop, doubt: f32) -> Drafted {
+    let mut calls = Vec::new();
+    for event in events {
+        match event {
+            ReplyEvent::Call(call) if call.margin.is_none_or(|margin| margin >= doubt) => calls.push(call.clone()),
+            ReplyEvent::Text(text) if text.trim().is_empty() => {}
+            ReplyEvent::End(_) => {}
+            ReplyEvent::Call(_) | ReplyEvent::Text(_) | ReplyEvent::Malformed { .. } => return Drafted::Other,
+        }
+    }
+    match (ended, calls.is_empty()) {
+        (Stop::EndOfTurn | Stop::AwaitsTools, false) => Drafted::Calls(calls),
+        (Stop::EndOfTurn | Stop::AwaitsTools, true) => Drafted::Nothing,
+        _ => Drafted::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_calls_without_doubt_count_as_calls() {
+        let call = |margin| {
+            let call = ToolCall::new("turn_on", crate::dialogue::Arguments::new());
+            ReplyEvent::Call(ToolCall { margin, ..call })
+        };
+        let text = |text: &str| ReplyEvent::Text(text.to_owned());
+        let check = |events: &[ReplyEvent], ended: Stop, expected: &str| {
+            let mut all = events.to_vec();
+            all.push(ReplyEvent::End(ended));
+            let found = match comes_to(&all, ended, 0.5) {
+                Drafted::Calls(calls) => format!("{} calls", calls.len()),
+                Drafted::Nothing => "nothing".to_owned(),
+                Drafted::Other => "other".to_owned(),
+            };
+            assert_eq!(found, expected, "{all:?}");
+        };
+        check(&[call(None)], Stop::AwaitsTools, "1 calls");
+        check(&[call(Some(0.5)), call(Some(7.0))], Stop::AwaitsTools, "2 calls");
+        check(&[text("\n"), call(Some(0.5))], Stop::AwaitsTools, "1 calls");
+        check(&[call(Some(7.0)), call(Some(0.4))], Stop::AwaitsTools, "other");
+        check(&[text("Well."), call(None)], Stop::AwaitsTools, "other");
+        check(&[], Stop::EndOfTurn, "nothing");
+        check(&[text(" ")], Stop::EndOfTurn, "nothing");
+        check(&[text("It is late.")], Stop::EndOfTurn, "other");
+        check(&[call(None)], Stop::EndOfTurn, "1 calls");
+        // A reply that never came to its end.
+        check(&[call(None)], Stop::TokenLimit, "other");
+        check(&[], Stop::Loop, "other");
+        let malformed = ReplyEvent::Malformed { text: "turn".into(), reason: "no end".into() };
+        check(&[malformed], Stop::AwaitsTools, "other");
     }
 }

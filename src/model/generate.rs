@@ -25,7 +25,7 @@ use super::sample::{Pick, SampleConfig, lead, runner_up};
 use super::snapshot::{self, Snapshot};
 use super::tokenizer::Tokenizer;
 use super::{ModelError, Respond, Start};
-use crate::dialogue::{Declared, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
+use crate::dialogue::{Declared, Drafted, ReplyEvent, Stop, ToolCall, ToolResult, ToolSpec, TurnId};
 use crate::onnx::Interrupt;
 use crate::timeline::{Timeline, ms, timed};
 
@@ -560,6 +560,7 @@ impl Respond for Gemma {
             self.take_in(&encoded)
         });
         self.timeline.while_heard_ms += heard_ms;
+        self.timeline.longest_block_ms = self.timeline.longest_block_ms.max(heard_ms);
         self.guard(taken)
     }
 
@@ -612,6 +613,11 @@ impl Respond for Gemma {
             turn.draft = Some(draft);
         }
         self.guard(more)
+    }
+
+    fn drafted(&self) -> Option<Drafted> {
+        let draft = self.turn.as_ref()?.draft.as_ref()?;
+        draft.comes_to(self.doubt())
     }
 
     fn resume(&mut self) -> Result<(), ModelError> {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::dialogue::{Declared, ReplyEvent, ToolResult, TurnId};
+use crate::dialogue::{Declared, Drafted, ReplyEvent, ToolResult, TurnId};
 use crate::onnx::OnnxError;
 use crate::timeline::Timeline;
 
@@ -143,6 +143,9 @@ pub trait Respond {
     /// # Errors
     /// When no draft stands, or the model fails.
     fn advance(&mut self) -> Result<bool, ModelError>;
+
+    /// What the draft comes to, once it is decoded to its end; none before that. Nothing is released.
+    fn drafted(&self) -> Option<Drafted>;
 
     /// The pause was not the end: the draft is dropped, the context cut back to the last audio row that no later sample
     /// changes, and what was queued is heard.

@@ -87,16 +87,17 @@ fn listener(wake_at: usize) -> Listener {
     )
 }
 
-/// The events in short: `W`ake, `S`peech, `P`ause, `R`esumed, `B`arge-in, `.silence`, `.cap`, `.released`, `.nothing`.
+/// The events in short: `W`ake, `S`peech, `P`ause, `Q` the same pause again, `R`esumed, `B`arge-in, `.silence`, `.cap`, `.released`, `.nothing`.
 fn short(events: &[(usize, ListenEvent)]) -> String {
     let letter = |event: &ListenEvent| match event {
         ListenEvent::Wake { .. } => "W",
         ListenEvent::SpeechStarted => "S",
-        ListenEvent::Pause => "P",
+        ListenEvent::Pause(_) => "P",
+        ListenEvent::StillPaused(_) => "Q",
         ListenEvent::Resumed => "R",
         ListenEvent::BargeIn => "B",
         ListenEvent::Stop { .. } => "!",
-        ListenEvent::End(EndReason::Silence) => ".silence",
+        ListenEvent::End(EndReason::Silence(_)) => ".silence",
         ListenEvent::End(EndReason::Cap) => ".cap",
         ListenEvent::End(EndReason::Released) => ".released",
         ListenEvent::End(EndReason::Nothing) => ".nothing",
@@ -215,7 +216,7 @@ fn a_pause_is_taken_back_and_its_sound_follows() {
     let mut paused = false;
     for (_, event) in &events {
         match event {
-            ListenEvent::Pause => paused = true,
+            ListenEvent::Pause(_) => paused = true,
             ListenEvent::Resumed => paused = false,
             ListenEvent::Audio(_) => assert!(!paused, "sound in a pause"),
             _ => {}
@@ -367,4 +368,52 @@ fn the_thread_hears_what_came_before_a_key_is_let_go() {
     // The sound came in one piece before the key was pressed: its end is the pre-roll.
     assert_eq!(short(&events), "S.released");
     assert!(sound.len() - told(&events, &sound).end < 160);
+}
+
+/// Every pause is to be told again at 304 ms, and is to be the end at 400 ms once it was; with `stale` the wishes name the
+/// pause before.
+fn play_wishing(arm: ListenCommand, sound: &[f32], stale: bool) -> Vec<(usize, ListenEvent)> {
+    let (mut listener, mut events) = (listener(0), Vec::new());
+    listener.command(arm);
+    for from in (0..sound.len()).step_by(160) {
+        let to = (from + 160).min(sound.len());
+        for event in listener.push(&sound[from..to], &[]).expect("no graph runs") {
+            let named = |pause: u32| if stale { pause - 1 } else { pause };
+            let wish = match &event {
+                ListenEvent::Pause(pause) => Some(ListenCommand::PauseAgain { pause: named(*pause), silence_ms: 304 }),
+                ListenEvent::StillPaused(pause) => {
+                    Some(ListenCommand::EndPause { pause: named(*pause), silence_ms: 400 })
+                }
+                _ => None,
+            };
+            events.push((to, event));
+            events.extend(wish.into_iter().flat_map(|wish| listener.command(wish)).map(|event| (to, event)));
+        }
+    }
+    events
+}
+
+#[test]
+fn a_wish_ends_its_pause_sooner_and_no_sound_is_lost() {
+    // The pause within is shorter than 400 ms, with what the detector takes off it.
+    let sound = [room(1000), sentence(STOVE), room(380), sentence(PASTA), room(1504)].concat();
+    let events = play_wishing(ARM, &sound, false);
+    assert_eq!(short(&events).replace("PQR", ""), "SPQ.silence");
+    let Some((_, ListenEvent::End(EndReason::Silence(silence_ms)))) = events.last() else { panic!("{events:?}") };
+    assert_eq!(*silence_ms, 400);
+    let all = told(&events, &sound);
+    // The sound of a pause comes when it is told again: all but its last 96 ms is heard.
+    let at = |what: fn(&ListenEvent) -> bool| events.iter().rposition(|(_, event)| what(event)).expect("it is told");
+    let (again, end) = (at(|event| matches!(event, ListenEvent::StillPaused(_))), events.len() - 1);
+    assert_eq!(end, again + 1, "sound after a pause was told again");
+    assert!(all.end + 2048 >= events[again].0, "{all:?} {}", events[again].0);
+}
+
+#[test]
+fn wishes_for_another_pause_or_under_a_key_are_none() {
+    let sound = [room(1000), sentence(PASTA), room(1505)].concat();
+    let stale = play_wishing(ARM, &sound, true);
+    assert_eq!(short(&stale), "SP.silence");
+    assert_eq!(stale.last().map(|(_, event)| event), Some(&ListenEvent::End(EndReason::Silence(704))));
+    assert_eq!(short(&play_wishing(HOLD, &sound, false)), "SP");
 }
