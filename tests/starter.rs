@@ -62,3 +62,25 @@ fn people_are_heard_without_a_fault() {
     println!("{heard} recordings of people heard, {called} of them taken for a command");
     assert!(heard >= 38);
 }
+
+/// A command whose drafts agree ends sooner where that is wished, with the same call, and none of it is lost.
+#[test]
+fn drafts_that_agree_end_a_command_sooner() {
+    let config = Config::read(Some(&root().join("config.toml"))).expect("the repository's configuration");
+    let dir = tempfile::tempdir().expect("a folder can be made");
+    let clip = root().join("onnx/starter/samples/pasta-timer-ten-minutes.flac");
+    let mut clip = wav::read_at(&clip, 16_000).expect("a sample");
+    let speech_s = clip.samples.iter().rposition(|v| v.abs() > 0.01).expect("somebody speaks") as f64 / 16_000.0;
+    clip.samples.extend(vec![0.0; 2 * 16_000]);
+    wav::write(&dir.path().join("pasta.wav"), &clip).expect("it is written");
+    let slots = json!({"minutes": 10, "name": "pasta"});
+    let label = json!({"pasta.wav": {"intent": "set_timer", "slots": slots, "speech_s": speech_s}});
+    std::fs::write(dir.path().join("labels.json"), label.to_string()).expect("they are written");
+    let settings = ["-/700/-", "400/700/-", "-/700/1200"].map(|text| text.parse().expect("a setting"));
+    let ends = hearth::bench::ends::measure(&config, dir.path(), &settings).expect("it is measured");
+    println!("{ends}");
+    let [usual, early, late] = &ends.settings[..] else { panic!("{ends}") };
+    assert!(ends.settings.iter().all(|of| of.right == 1 && of.cut_off.is_empty()), "{ends}");
+    assert!((650.0..950.0).contains(&usual.mean_ms) && late.mean_ms == usual.mean_ms, "{ends}");
+    assert!(early.mean_ms < usual.mean_ms - 200.0, "{ends}");
+}

@@ -376,7 +376,10 @@ fn what_was_heard_is_written_down_in_words_and_leaves_no_trace() {
 /// the commit. A pause that is told again is heard to its new end.
 #[test]
 fn a_draft_says_what_it_comes_to_and_releases_nothing() {
-    let mut model = load_bounded("tiny-split-fp32", &tools(), 400);
+    drop(load("tiny-split-fp32"));
+    let dir = root().join("target/fixtures/tiny-split-fp32");
+    let config = ModelConfig { dir, max_tokens: 400, one_call: true, ..ModelConfig::default() };
+    let mut model = Gemma::load(config, &tools()).expect("scripts/setup builds the fixtures");
     let all = sound(24_000);
     let calls = |events: &[ReplyEvent]| -> Vec<ToolCall> {
         let call = |event: &ReplyEvent| if let ReplyEvent::Call(call) = event { Some(call.clone()) } else { None };

@@ -164,19 +164,20 @@ pub fn measure(config: &Config, plan: &Plan) -> Result<Latency, Failure> {
     let (report, reports) = channel();
     let mut voice = ask::voice(config)?;
     speech::say(&mut voice, "Ready.")?;
-    // benches/slow waits for this.
-    tracing::info!("measuring");
     let silence_ms = config.listen.silence_ms;
     let mut bench =
         Bench { jobs, reports, interrupt: Arc::clone(&interrupt), home, voice, phrases, silence_ms, turns: 0 };
     let lengths = std::thread::scope(|scope| {
-        scope.spawn(move || {
+        // benches/slow looks for this name.
+        let thread = std::thread::Builder::new().name("infer".into());
+        let spawned = thread.spawn_scoped(scope, move || {
             let pulse = Pulse::default();
             infer::run(&mut model, &interrupt, &pulse, &queue, &mut |what| {
                 // The other end is gone when a turn failed.
                 let _ = report.send((Instant::now(), what));
             });
         });
+        spawned.map_err(|error| Failure::new(INTERNAL, format!("no thread for the model: {error}")))?;
         let lengths = bench.lengths(&clips, plan.rounds, &config.listen);
         drop(bench);
         lengths
