@@ -20,7 +20,7 @@ use crate::listen::process::{self, ModelHears};
 use crate::listen::segment::EndReason;
 use crate::model::generate::ModelConfig;
 use crate::model::{Gemma, ModelError, Respond, Start};
-use crate::speech::{self, Piper, SpeechError, Splitter, Synthesize};
+use crate::speech::{self, Piper, SpeechError, Synthesize};
 use crate::timeline::{Timeline, ms, timed};
 use crate::{listen, onnx, stream, telemetry, terminal};
 
@@ -328,17 +328,12 @@ impl Hearth {
                     turn.actions.push(Action { call, result: result.clone() });
                     turn.handle(Event::ToolDone(result));
                 }
-                Command::Say(sentence) => {
-                    turn.flush()?;
-                    turn.speak(&sentence)?;
-                }
-                Command::Stream(piece) => turn.stream(&piece)?,
+                Command::Say(sentence) => turn.speak(&sentence)?,
                 Command::Answer(results) => {
                     let result = self.model.answer(&results, &mut |event| turn.handle(Event::Reply(event)));
                     turn.check(result);
                 }
                 Command::Settle { results, said } => {
-                    turn.flush()?;
                     if let Err(error) = self.model.settle(&results, &said) {
                         tracing::warn!(%error, "the turn will not be remembered");
                     }
@@ -354,7 +349,6 @@ struct Turn<'a> {
     started: Instant,
     assistant: Assistant,
     voice: &'a mut dyn Synthesize,
-    splitter: Splitter,
     commands: std::collections::VecDeque<Command>,
     actions: Vec<Action>,
     said: Vec<String>,
@@ -371,7 +365,6 @@ impl<'a> Turn<'a> {
             started: Instant::now(),
             assistant,
             voice,
-            splitter: Splitter::new(),
             commands: std::collections::VecDeque::new(),
             actions: Vec::new(),
             said: Vec::new(),
@@ -393,14 +386,6 @@ impl<'a> Turn<'a> {
             self.error = Some(error.to_string());
             self.handle(Event::ModelFailed);
         }
-    }
-
-    fn stream(&mut self, piece: &str) -> Result<(), Failure> {
-        self.splitter.push(piece).into_iter().try_for_each(|sentence| self.speak(&sentence))
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.splitter.finish().into_iter().try_for_each(|sentence| self.speak(&sentence))
     }
 
     fn speak(&mut self, sentence: &str) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::dialogue::{Outcome, ReplyEvent, Stop, ToolCall, ToolResult};
 use crate::followup::{Memory, Recall, Step};
+use crate::speech::Splitter;
 
 mod claims;
 
@@ -46,8 +47,6 @@ pub enum Command {
     Call(ToolCall),
     /// Speak a whole sentence.
     Say(String),
-    /// Speak a piece of the model's own text, sentence by sentence as they become complete.
-    Stream(String),
     /// Give results to the model and let it go on.
     Answer(Vec<ToolResult>),
     /// The turn is over; let the model remember results and what was said, in idle time.
@@ -70,8 +69,8 @@ pub struct Assistant {
     waiting: usize,
     results: Vec<ToolResult>,
     said: String,
-    /// Words of a sentence that is not whole yet.
-    held: String,
+    /// The model's own words from its last whole sentence on.
+    sentences: Splitter,
     /// Was a deed claimed, and not said?
     boasts: bool,
     recall: Recall,
@@ -117,7 +116,7 @@ impl Assistant {
             waiting: 0,
             results: Vec::new(),
             said: String::new(),
-            held: String::new(),
+            sentences: Splitter::new(),
             boasts: false,
             recall,
             words: String::new(),
@@ -143,31 +142,27 @@ impl Assistant {
         }
     }
 
-    /// Words of the model. Before anything was carried out they are held back to the end of their sentence: one that claims
-    /// a deed is not said.
+    /// Words of the model, which are said a whole sentence at a time, while it writes the next.
     fn text(&mut self, piece: &str) -> Vec<Command> {
-        self.held.push_str(piece);
-        let end = if self.rounds == 0 { after_last_sentence(&self.held) } else { self.held.len() };
-        let whole = self.held.drain(..end).collect();
+        let whole = self.sentences.push(piece);
         self.release(whole)
     }
 
-    fn release(&mut self, text: String) -> Vec<Command> {
-        if text.is_empty() {
-            return Vec::new();
+    /// Before anything was carried out, a sentence that claims a deed is not said, nor what follows it.
+    fn release(&mut self, sentences: Vec<String>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for sentence in sentences {
+            self.boasts |= self.rounds == 0 && claims(&sentence);
+            if !self.boasts {
+                commands.push(self.say(sentence));
+            }
         }
-        if self.rounds == 0 && claims(&text) {
-            self.boasts = true;
-            return Vec::new();
-        }
-        self.said.push_str(&text);
-        self.words.push_str(&text);
-        vec![Command::Stream(text)]
+        commands
     }
 
     fn ended(&mut self, stop: Stop) -> Vec<Command> {
-        let held = std::mem::take(&mut self.held);
-        let mut commands = if stop == Stop::Cancelled { Vec::new() } else { self.release(held) };
+        let rest = self.sentences.finish();
+        let mut commands = if stop == Stop::Cancelled { Vec::new() } else { self.release(rest) };
         commands.extend(self.decided(stop));
         commands
     }
@@ -287,12 +282,6 @@ fn plain(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Where the last sentence of a text ends, with the space after it.
-fn after_last_sentence(text: &str) -> usize {
-    let end = text.rfind(['.', '!', '?', '\n']).map_or(0, |at| at + 1);
-    end + text[end..].len() - text[end..].trim_start().len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,13 +312,12 @@ mod tests {
         })
     }
 
-    /// Commands in short: `call t`, `say ...`, `stream ...`, `answer n`, `settle n|said`.
+    /// Commands in short: `call t`, `say ...`, `answer n`, `settle n|said`.
     fn check(phrases: bool, events: Vec<Event>, expected: &[&str]) {
         let mut assistant = Assistant::new(phrases);
         let short = |command: Command| match command {
             Command::Call(call) => format!("call {}", call.name),
             Command::Say(text) => format!("say {text}"),
-            Command::Stream(text) => format!("stream {text}"),
             Command::Answer(results) => format!("answer {}", results.len()),
             Command::Settle { results, said } => format!("settle {}|{said}", results.len()),
         };
@@ -362,7 +350,28 @@ mod tests {
     #[test]
     fn nothing_to_do_is_silence() {
         check(false, vec![end(Stop::EndOfTurn)], &["settle 0|"]);
-        check(true, vec![text("Hi."), end(Stop::EndOfTurn)], &["stream Hi.", "settle 0|Hi."]);
+        check(true, vec![text("Hi."), end(Stop::EndOfTurn)], &["say Hi.", "settle 0|Hi."]);
+    }
+
+    /// A sentence is said when the next one begins, and no sooner: what follows a dot may show that it goes on.
+    #[test]
+    fn words_are_said_by_the_sentence() {
+        let mut assistant = Assistant::new(true);
+        let mut check = |piece: &str, expected: &[&str]| {
+            let expected: Vec<Command> = expected.iter().map(|said| Command::Say((*said).to_owned())).collect();
+            assert_eq!(assistant.handle(text(piece)), expected, "{piece:?}");
+        };
+        check("Mr. ", &[]);
+        check("Smith comes at 5 p.m", &[]);
+        check(". on Monday.", &[]);
+        check(" ", &[]);
+        check("It", &["Mr. Smith comes at 5 p.m. on Monday."]);
+        check(" is 21", &[]);
+        check(".", &[]);
+        check("5 degrees. Good", &["It is 21.5 degrees."]);
+        let rest = assistant.handle(end(Stop::EndOfTurn));
+        let said = "Mr. Smith comes at 5 p.m. on Monday. It is 21.5 degrees. Good".to_owned();
+        assert_eq!(rest, [Command::Say("Good".into()), Command::Settle { results: Vec::new(), said }]);
     }
 
     /// Field notes, S13: what was not done is not said to be done.
@@ -373,18 +382,15 @@ mod tests {
         check(true, boast(), &["answer 1"]);
         check(true, [boast(), boast()].concat(), &["answer 1", sorry[0], sorry[1]]);
         let honest = vec![text("I cannot do that."), end(Stop::EndOfTurn)];
-        check(
-            true,
-            [boast(), honest].concat(),
-            &["answer 1", "stream I cannot do that.", "settle 0|I cannot do that."],
-        );
-        check(true, vec![text("Hello. I turned it on."), end(Stop::EndOfTurn)], &["answer 1"]);
+        check(true, [boast(), honest].concat(), &["answer 1", "say I cannot do that.", "settle 0|I cannot do that."]);
+        let more = vec![text("Hello. I turned"), text(" it on. Anything else?"), end(Stop::EndOfTurn)];
+        check(true, more, &["say Hello.", "answer 1"]);
         // With a call it is the result that is said, and afterwards the model may phrase it.
         let called = vec![text("Turning on the light."), call("a"), end(Stop::AwaitsTools)];
         check(
             true,
             [called, vec![done(Outcome::Done, None), text("It is now on."), end(Stop::EndOfTurn)]].concat(),
-            &["call a", "answer 1", "stream It is now on.", "settle 0|It is now on."],
+            &["call a", "answer 1", "say It is now on.", "settle 0|It is now on."],
         );
     }
 
@@ -400,11 +406,7 @@ mod tests {
         );
         check(true, vec![call("a"), end(Stop::Loop)], &[sorry, settled]);
         check(true, vec![call("a"), end(Stop::TokenLimit)], &[sorry, settled]);
-        check(
-            true,
-            vec![text("Once"), text(" upon"), end(Stop::TokenLimit)],
-            &["stream Once upon", "settle 0|Once upon"],
-        );
+        check(true, vec![text("Once"), text(" upon"), end(Stop::TokenLimit)], &["say Once upon", "settle 0|Once upon"]);
         check(true, vec![call("a"), end(Stop::Cancelled)], &[]);
     }
 

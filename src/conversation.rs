@@ -18,7 +18,6 @@ use crate::dialogue::{Declared, Drafted, Outcome, ReplyEvent, ToolCall, ToolResu
 use crate::followup::Memory;
 use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
 use crate::model::Start;
-use crate::speech::Splitter;
 
 mod ends;
 pub use ends::EndSilences;
@@ -208,8 +207,6 @@ struct Turn {
     opened: Option<Opened>,
     /// What is said, for the ears: it may name the wake word.
     words: String,
-    /// The model's own text from its last whole sentence on.
-    sentence: Splitter,
 }
 
 /// Why the microphone opens.
@@ -355,7 +352,6 @@ impl Conversation {
             called: false,
             opened,
             words,
-            sentence: Splitter::new(),
         });
         id
     }
@@ -607,25 +603,10 @@ impl Conversation {
         self.show_busy(State::Speaking, out);
     }
 
-    /// Takes a piece of the model's own text, or its end: what is a whole sentence is said, while it writes the next.
-    fn stream(&mut self, id: TurnId, piece: Option<&str>, out: &mut Vec<Output>) {
-        let Some(turn) = &mut self.turn else { return };
-        let sentences = match piece {
-            Some(piece) => turn.sentence.push(piece),
-            None => turn.sentence.finish(),
-        };
-        for sentence in sentences {
-            self.speak(id, sentence, out);
-        }
-    }
-
     fn turn_event(&mut self, id: TurnId, event: Event, out: &mut Vec<Output>) {
         // What belongs to a past turn is dropped here.
         let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id && !turn.settled) else { return };
         for command in turn.assistant.handle(event) {
-            if !matches!(command, Command::Stream(_)) {
-                self.stream(id, None, out);
-            }
             match command {
                 Command::Call(call) => {
                     if let Some(turn) = &mut self.turn {
@@ -635,13 +616,6 @@ impl Conversation {
                     self.show_busy(State::Acting, out);
                 }
                 Command::Say(sentence) => self.speak(id, sentence, out),
-                Command::Stream(piece) => {
-                    self.stream(id, Some(&piece), out);
-                    // Sentences that are surely whole need not wait for the next word.
-                    if piece.ends_with(char::is_whitespace) && piece.trim_end().ends_with(['.', '!', '?']) {
-                        self.stream(id, None, out);
-                    }
-                }
                 Command::Answer(results) => out.push(Output::Model(id, Job::Answer(results))),
                 Command::Settle { results, said } => {
                     out.push(Output::EndSpeech(id));

@@ -169,6 +169,8 @@ pub enum Effect {
     Volume(Volume),
     /// The call waits for a yes to this: "unlock the front door".
     Confirm(String),
+    /// The same, asked beside what the call might have been instead: "the lamp or the fan?" A yes does not tell which.
+    Choose(String),
 }
 
 /// The speaker's own volume.

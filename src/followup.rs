@@ -215,9 +215,13 @@ impl Recall {
     pub(crate) fn done(&mut self, result: &ToolResult) {
         let index = self.out.iter().position(|call| call.name == result.name);
         let Some(call) = index.map(|index| self.out.remove(index)) else { return };
-        if let (Outcome::Asked, Some(Effect::Confirm(to))) = (result.outcome, &result.effect) {
-            self.memory.pending.push(Pending { call, to: to.clone(), since: None });
-        }
+        let (to, rival) = match (result.outcome, &result.effect) {
+            // What the call might have been is no matter where it was not asked.
+            (Outcome::Asked, Some(Effect::Confirm(to))) => (to.clone(), None),
+            (Outcome::Asked, Some(Effect::Choose(to))) => (to.clone(), call.rival.clone()),
+            _ => return,
+        };
+        self.memory.pending.push(Pending { call: ToolCall { rival, ..call }, to, since: None });
     }
 
     /// The turn is over: what was said has been heard now, and a question in it waits from now on.

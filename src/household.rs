@@ -173,6 +173,10 @@ pub fn call(config: &Config, tool: &str, arguments: &str) -> Result<(), Failure>
         .map_err(|error| Failure::new(USAGE, format!("the arguments are no JSON object: {error}")))?;
     let Household { tools, .. } = ask::household_with(config, ask::kept_timers(config), Presence::Visit)?;
     let tools = tools.audited(AuditLog::new(&config.state.path(), &config.audit));
+    let names: Vec<String> = tools.specs().into_iter().map(|spec| spec.name).collect();
+    if !names.iter().any(|name| name == tool) {
+        return Err(Failure::new(USAGE, format!("there is no tool {tool}, but {}", names.join(", "))));
+    }
     let call = ToolCall { consent: Consent::ByHand, ..ToolCall::new(tool, arguments) };
     let result = tools.call_blocking(&call);
     terminal::json(&result)?;

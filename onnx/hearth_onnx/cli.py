@@ -93,6 +93,7 @@ def _build_command(commands) -> None:
     command.add_argument(
         "--quiet-bias", type=float, default=0.0, help="added to the logits of an answer without a call"
     )
+    command.add_argument("--min-margin", type=float, help="calls of which it is less sure are asked back")
     command.add_argument("--notes", type=Path, help="JSON object for the manifest's recipe")
     for flag in FLAGS:
         command.add_argument(f"--{flag.replace('_', '-')}", action="store_true")
@@ -139,6 +140,7 @@ def _build(options: argparse.Namespace) -> None:
         flags={flag: getattr(options, flag) for flag in FLAGS},
         vocabulary=read(options.vocabulary),
         quiet_bias=options.quiet_bias,
+        min_margin=options.min_margin,
         notes=read(options.notes) or {},
     )
     build(recipe, options.out)

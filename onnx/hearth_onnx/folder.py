@@ -45,6 +45,7 @@ class Recipe:
     """Files to take over: name in the folder to path (``tokenizer.json``, ``tools.json`` ...)."""
     vocabulary: dict | None = None
     quiet_bias: float = 0.0
+    min_margin: float | None = None
     notes: dict = field(default_factory=dict)
     """Free facts for the manifest's ``recipe``."""
 
@@ -229,6 +230,8 @@ def manifest(recipe: Recipe, folder: Path, parts: dict) -> dict:
         value["vocabulary"] = recipe.vocabulary
     if recipe.quiet_bias:
         value["quiet_bias"] = recipe.quiet_bias
+    if recipe.min_margin is not None:
+        value["min_margin"] = recipe.min_margin
     side = [folder / name for name in SIDE_FILES]
     value["files"] = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}

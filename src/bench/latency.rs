@@ -362,7 +362,7 @@ impl Bench {
                         turn.done_ms.get_or_insert(ms(spoke_until.elapsed()));
                         commands.extend(assistant.handle(Event::ToolDone(result)));
                     }
-                    Command::Say(sentence) | Command::Stream(sentence) => {
+                    Command::Say(sentence) => {
                         self.voice.synthesize(&sentence)?;
                         turn.first_sound_ms.get_or_insert(ms(spoke_until.elapsed()));
                     }

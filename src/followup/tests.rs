@@ -194,20 +194,21 @@ fn without_a_clock_no_yes_counts() {
 #[test]
 fn one_of_two_is_chosen_by_naming_it() {
     let thing = |kind: &str| ToolCall::new("turn_on", Map::from_iter([("kind".to_owned(), Value::from(kind))]));
-    let check = |answers: &[(&str, &str)], expected: &[&str]| {
+    let check = |either: bool, answers: &[(&str, &str)], expected: &[&str]| {
         let now = Instant::now();
         let mut assistant = Assistant::remembering(false, Memory::new(Duration::from_secs(15)), now);
         let doubtful = ToolCall { rival: Some(Box::new(thing("fan"))), ..thing("lamp") };
         assistant.handle(Event::Reply(ReplyEvent::Call(doubtful)));
         assistant.handle(Event::Reply(ReplyEvent::End(Stop::AwaitsTools)));
-        let effect = Some(Effect::Confirm("turn on the lamp".to_owned()));
+        let to = "turn on the lamp".to_owned();
+        let effect = Some(if either { Effect::Choose(to) } else { Effect::Confirm(to) });
         let say = Some("Did you want me to turn on the lamp or the fan?".to_owned());
         let asked = ToolResult { name: "turn_on".into(), outcome: Outcome::Asked, content: Map::new(), say, effect };
         assistant.handle(Event::ToolDone(asked));
         let mut found = Vec::new();
         for (name, kind) in answers {
             let memory = assistant.remember(now);
-            assert!(memory.asks() && !memory.awaits(now), "neither yes nor no answers it");
+            assert!(memory.asks() && memory.awaits(now) != either, "neither yes nor no answers which of two");
             assistant = Assistant::remembering(false, memory, now);
             let call = ToolCall { name: (*name).to_owned(), ..thing(kind) };
             let call = if kind.is_empty() { ToolCall::new(*name, Map::new()) } else { call };
@@ -222,8 +223,10 @@ fn one_of_two_is_chosen_by_naming_it() {
         }
         assert_eq!(found, expected, "{answers:?}");
     };
-    check(&[("correct", "lamp")], &["\"lamp\" Spoken(\"turn on the lamp\")"]);
-    check(&[("correct", "fan")], &["\"fan\" None"]);
-    check(&[("confirm", ""), ("correct", "lamp")], &[WHICH, "\"lamp\" Spoken(\"turn on the lamp\")"]);
-    check(&[("deny", "")], &[ALL_RIGHT]);
+    check(true, &[("correct", "lamp")], &["\"lamp\" Spoken(\"turn on the lamp\")"]);
+    check(true, &[("correct", "fan")], &["\"fan\" None"]);
+    check(true, &[("confirm", ""), ("correct", "lamp")], &[WHICH, "\"lamp\" Spoken(\"turn on the lamp\")"]);
+    check(true, &[("deny", "")], &[ALL_RIGHT]);
+    // Where only one was asked for, a yes does it, whatever else the call might have been.
+    check(false, &[("confirm", "")], &["\"lamp\" Spoken(\"turn on the lamp\")"]);
 }

@@ -155,7 +155,7 @@ impl Registry {
     ///
     /// Must be awaited in a tokio runtime whose timer is enabled. An unknown tool and unfit arguments are
     /// [`Outcome::Refused`] and reach no tool; no answer within the deadline is [`Outcome::Failed`]. A call that wants a
-    /// yes is [`Outcome::Asked`] with [`Effect::Confirm`].
+    /// yes is [`Outcome::Asked`] with [`Effect::Confirm`] or [`Effect::Choose`].
     pub async fn call_in(&self, turn: Option<TurnId>, call: &ToolCall) -> ToolResult {
         let began = Instant::now();
         let result = self.checked(call).await;
@@ -214,9 +214,12 @@ impl Registry {
                 });
             }
             (_, Level::Confirm) => format!("Shall I {to}?"),
-            (_, Level::Free) if doubtful => match self.rival(call) {
-                Some(other) if other != to => format!("Did you want me to {}?", request::either(&to, &other)),
-                _ => format!("Did you want me to {to}?"),
+            (_, Level::Free) if doubtful => match self.rival(call).filter(|other| *other != to) {
+                Some(other) => {
+                    let question = format!("Did you want me to {}?", request::either(&to, &other));
+                    return Some(ToolResult { effect: Some(Effect::Choose(to)), ..asked(name, question) });
+                }
+                None => format!("Did you want me to {to}?"),
             },
             (_, Level::Free) => return None,
         };

@@ -24,12 +24,15 @@ use crate::model::tokenizer::Tokenizer;
 
 /// Calls in one reply.
 const MAX_CALLS: usize = 8;
+/// Any text; [`Decoding`] bounds it.
+const TEXT: &str = "/(?s:.)+/";
 /// Items in a list.
 const MAX_ITEMS: usize = 8;
-/// Characters of a free text argument.
-const MAX_TEXT: usize = 200;
-/// Characters of a spoken answer: two minutes of speech.
-const MAX_ANSWER: usize = 2000;
+/// Tokens of a free text argument; one that ends within a character is completed. A bound in the pattern itself would cost
+/// 10 ms for each of the last tokens: what is left of it would be held against all of the vocabulary.
+const MAX_TEXT: usize = 64;
+/// Tokens of a spoken answer: two minutes of speech.
+const MAX_ANSWER: usize = 500;
 /// Decimal places of a number.
 const MAX_PLACES: usize = 2;
 /// Bounds of a number are cut to this: all of it can be said, and no digit is lost.
@@ -69,6 +72,16 @@ pub enum Answers {
 pub struct Grammar {
     factory: Arc<ParserFactory>,
     start: Matcher,
+    ends: Ends,
+}
+
+/// What ends a text.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    /// In a call.
+    quote: u32,
+    /// As an answer.
+    turn_close: u32,
 }
 
 impl Grammar {
@@ -94,14 +107,17 @@ impl Grammar {
         let lark = lark(words, tools, answers)?;
         let start = Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(lark)));
         match start.get_error() {
-            None => Ok(Self { factory, start }),
+            None => {
+                let special = words.special();
+                Ok(Self { factory, start, ends: Ends { quote: special.quote, turn_close: special.turn_close } })
+            }
             Some(error) => Err(GrammarError::Compile(error)),
         }
     }
 
     /// The start of a reply. Cheap; what one reply teaches the matcher speeds up the next.
     pub fn start(&self) -> Decoding {
-        Decoding { matcher: self.start.clone() }
+        Decoding { matcher: self.start.clone(), ends: self.ends, quoted: false, run: 0 }
     }
 }
 
@@ -109,18 +125,34 @@ impl Grammar {
 #[derive(Clone)]
 pub struct Decoding {
     matcher: Matcher,
+    ends: Ends,
+    /// Is it within quotes?
+    quoted: bool,
+    /// Tokens since the last quote.
+    run: usize,
 }
 
 impl Decoding {
     /// The tokens that may come next, a bit each, one for every id of the tokenizer. At least one is set; once
     /// [`Self::finished`], only the tokenizer's `<eos>`. Logits may be wider: ids from `Tokenizer::size` on are never allowed.
     pub fn mask(&mut self) -> Result<SimpleVob, GrammarError> {
-        self.matcher.compute_mask_or_eos().map_err(|e| GrammarError::Decoding(e.to_string()))
+        let mask = self.matcher.compute_mask_or_eos().map_err(|e| GrammarError::Decoding(e.to_string()))?;
+        let (most, end) = if self.quoted { (MAX_TEXT, self.ends.quote) } else { (MAX_ANSWER, self.ends.turn_close) };
+        // Within a character it cannot end.
+        if self.run < most || !mask.is_allowed(end) {
+            return Ok(mask);
+        }
+        let mut only = SimpleVob::alloc(mask.len());
+        only.allow_token(end);
+        Ok(only)
     }
 
     /// Goes on with a token that the mask allows.
     pub fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
-        self.matcher.consume_token(token).map_err(|e| GrammarError::Decoding(e.to_string()))
+        self.matcher.consume_token(token).map_err(|e| GrammarError::Decoding(e.to_string()))?;
+        self.quoted ^= token == self.ends.quote;
+        self.run = if token == self.ends.quote { 0 } else { self.run + 1 };
+        Ok(())
     }
 
     /// The tokens that must come next whatever the model wants, so that they can be fed in one step without asking it.
@@ -142,7 +174,7 @@ fn lark(words: &Tokenizer, tools: &[ToolSpec], answers: Answers) -> Result<Strin
     let answer = match answers {
         Answers::StopOnly => format!("<[{}]>", special.turn_close),
         Answers::Text => {
-            let text = writer.terminal(&format!("/(?s:.){{1,{MAX_ANSWER}}}/"));
+            let text = writer.terminal(TEXT);
             format!("{text}? <[{}]>", special.turn_close)
         }
         Answers::OneCall => String::new(),
@@ -254,7 +286,7 @@ impl Writer {
         let quote = format!("<[{}]>", self.quote);
         match kind {
             Kind::Text => {
-                let text = self.terminal(&format!("/(?s:.){{1,{MAX_TEXT}}}/"));
+                let text = self.terminal(TEXT);
                 Ok(format!("{quote} {text}? {quote}"))
             }
             Kind::Choice(values) => {

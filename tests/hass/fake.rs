@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 use tokio_tungstenite::tungstenite::Message;
 
 /// How it greets a connection.
@@ -40,11 +41,23 @@ pub enum Deed {
     ObeyThenFail,
 }
 
+/// What it tells those who have subscribed to it.
+#[derive(Debug, Clone)]
+enum News {
+    /// The registry of entities is another.
+    Registry,
+    /// Changes of states, as the subscription tells them.
+    States(Value),
+}
+
 struct Inner {
     door: Door,
     deeds: VecDeque<Deed>,
     calls: Vec<Value>,
     connections: usize,
+    /// Its answers, by the type of the request.
+    recorded: Value,
+    news: broadcast::Sender<News>,
 }
 
 /// The server; it lives on the runtime in which it was started.
@@ -58,7 +71,9 @@ impl Fake {
     pub async fn start(door: Door) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("this machine has ports");
         let port = listener.local_addr().expect("it is bound").port();
-        let inner = Inner { door, deeds: VecDeque::new(), calls: Vec::new(), connections: 0 };
+        let recorded = serde_json::from_str(include_str!("../fixtures/hass/replies.json")).expect("it is JSON");
+        let news = broadcast::Sender::new(64);
+        let inner = Inner { door, deeds: VecDeque::new(), calls: Vec::new(), connections: 0, recorded, news };
         let fake = Self { port, inner: Arc::new(Mutex::new(inner)) };
         let own = fake.clone();
         tokio::spawn(async move {
@@ -81,6 +96,20 @@ impl Fake {
 
     pub fn door(&self, door: Door) {
         self.inner().door = door;
+    }
+
+    /// Somebody changes its registry, which it tells.
+    pub fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut inner = self.inner();
+        change(&mut inner.recorded);
+        let _ = inner.news.send(News::Registry);
+    }
+
+    /// Somebody switches something there.
+    pub fn switch(&self, entity: &str, state: &str) {
+        let mut inner = self.inner();
+        inner.recorded["states"][entity]["s"] = json!(state);
+        let _ = inner.news.send(News::States(json!({entity: {"+": {"s": state}}})));
     }
 
     /// What it does with the next calls.
@@ -122,12 +151,24 @@ impl Fake {
             _ => json!({"type": "auth_ok", "ha_version": "2025.4.4"}),
         };
         let _ = socket.send(Message::text(answer.to_string())).await;
-        let recorded: Value = serde_json::from_str(include_str!("../fixtures/hass/replies.json")).expect("it is JSON");
-        let mut subscription = Value::Null;
+        let mut news = self.inner().news.subscribe();
+        let (mut subscription, mut registry) = (Value::Null, Value::Null);
         let mut titles = 0;
-        while door == Door::Open
-            && let Some(Ok(message)) = socket.next().await
-        {
+        while door == Door::Open {
+            let message = tokio::select! {
+                message = socket.next() => message,
+                told = news.recv() => {
+                    let (id, event) = match told.expect("they are read at once") {
+                        News::Registry => (&registry, json!({"event_type": "entity_registry_updated"})),
+                        News::States(states) => (&subscription, json!({"c": states})),
+                    };
+                    let event = json!({"id": id, "type": "event", "event": event});
+                    let _ = socket.send(Message::text(event.to_string())).await;
+                    continue;
+                }
+            };
+            let Some(Ok(message)) = message else { return };
+            let recorded = self.inner().recorded.clone();
             let Ok(request) = serde_json::from_str::<Value>(message.to_text().unwrap_or_default()) else { continue };
             let id = &request["id"];
             let kind = text(&request["type"]);
@@ -138,6 +179,12 @@ impl Fake {
             };
             let answers = match kind {
                 "ping" => vec![json!({"id": id, "type": "pong"})],
+                "subscribe_events" => {
+                    if request["event_type"] == "entity_registry_updated" {
+                        registry = id.clone();
+                    }
+                    vec![result(&Value::Null)]
+                }
                 "subscribe_entities" => {
                     subscription = id.clone();
                     vec![result(&Value::Null), json!({"id": id, "type": "event", "event": {"a": recorded["states"]}})]

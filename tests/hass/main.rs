@@ -3,6 +3,7 @@
 
 #[path = "../certificates/mod.rs"]
 mod certificates;
+mod declared;
 mod fake;
 mod faults;
 mod proxy;
@@ -119,6 +120,7 @@ fn a_real_home_assistant() {
         println!("ready after {} ms", begun.elapsed().as_millis());
         sees_what_is_exposed(&home);
         carries_orders_out(&home, &mut admin).await;
+        is_quick(&home).await;
         tells_what_does_not_come_true(&home, &proxy, &mut admin).await;
         follows_the_server(&home, &mut admin).await;
         survives_a_bad_line(&home, &proxy, &mut admin).await;
@@ -204,11 +206,25 @@ async fn carries_orders_out(home: &HomeAssistant, admin: &mut Admin) {
         times.push(took);
     }
     times.sort_unstable();
-    println!("calls: median {:?}, longest {:?}", times[times.len() / 2], times[times.len() - 1]);
+    println!("orders of every kind: median {:?}, longest {:?}", times[times.len() / 2], times[times.len() - 1]);
     // The scene has switched the one off, the script the other.
     assert_eq!(admin.state("light.kitchen_light")["state"], "off");
     assert_eq!(admin.state("fan.office_fan")["state"], "off");
     assert_eq!(admin.state("climate.bedroom_thermostat")["attributes"]["temperature"], 20.5);
+}
+
+/// From the call to the new state as the server tells it, when nothing goes wrong.
+async fn is_quick(home: &HomeAssistant) {
+    let mut times = Vec::new();
+    for round in 0..100 {
+        let order = if round % 2 == 0 { Order::On } else { Order::Off };
+        let (result, took) = apply(home, "light.desk_lamp", &order).await;
+        assert_eq!(result.map(|state| state.on), Ok(Some(round % 2 == 0)));
+        times.push(took);
+    }
+    times.sort_unstable();
+    let (median, p95, longest) = (times[50], times[94], times[99]);
+    println!("from a call to its confirmed state: median {median:.1?}, 95 % within {p95:.1?}, longest {longest:.1?}");
 }
 
 async fn tells_what_does_not_come_true(home: &HomeAssistant, proxy: &Proxy, admin: &mut Admin) {

@@ -9,6 +9,9 @@ use crate::dialogue::{Arguments, ReplyEvent, Stop, ToolCall};
 use crate::model::reply::ReplyParser;
 use crate::model::tokenizer::tiny;
 
+/// Bytes of the longest token of the small vocabulary, and more.
+const LONGEST_TOKEN: usize = 32;
+
 fn parameter(name: &str, kind: Kind, required: bool) -> Parameter {
     Parameter { name: name.into(), kind, required }
 }
@@ -126,6 +129,23 @@ fn replies_that_are_taken_and_refused() {
         assert_eq!(takes(&phrasing, &words, reply), phrased, "{reply}");
         assert!(!takes(&silent, &words, reply), "{reply}");
     }
+}
+
+/// Free text ends by itself, after so many tokens, and costs no more near its end.
+#[test]
+fn free_text_is_bounded() {
+    let words = tiny::tokenizer();
+    let grammar = Grammar::compile(&words, &tools(), Answers::StopOnly).expect("compiles");
+    let quote = words.special().quote;
+    let letter = words.encode("z")[0];
+    let mut decoding = grammar.start();
+    let mut take = |token| decoding.mask().expect("a mask").is_allowed(token) && decoding.accept(token).is_ok();
+    let head = words.encode("<|tool_call>call:note{text:<|\"|>");
+    assert!(head.iter().all(|&token| take(token)));
+    let taken = (0..2 * MAX_TEXT).take_while(|_| take(letter)).count();
+    assert_eq!(taken, MAX_TEXT);
+    assert!(take(quote) && words.encode("}<tool_call|><|tool_response>").iter().all(|&token| take(token)));
+    assert!(decoding.finished());
 }
 
 #[test]
@@ -262,7 +282,7 @@ fn specs() -> impl Strategy<Value = Vec<ToolSpec>> {
 
 fn fits(kind: &Kind, value: &Value) -> bool {
     match (kind, value) {
-        (Kind::Text, Value::String(text)) => text.chars().count() <= MAX_TEXT,
+        (Kind::Text, Value::String(text)) => text.len() <= (MAX_TEXT + 1) * LONGEST_TOKEN,
         (Kind::Choice(values), Value::String(text)) => values.contains(text),
         (Kind::Bool, Value::Bool(_)) => true,
         (Kind::Integer { min, max }, Value::Number(n)) => n.as_i64().is_some_and(|n| (*min..=*max).contains(&n)),
