@@ -3,7 +3,9 @@
 //! A call that two drafts in a row come to is a command that is whole: it may end sooner. A draft that comes to nothing says
 //! that the command is not whole yet, or is none: it may take longer. All else ends after the usual silence. A draft is
 //! made at the first short silence; the second one halfway from there to the early end, so it hears more of the silence than
-//! the first. Where somebody has spoken in between and the call is still the same ("please"), no further draft is needed.
+//! the first. A second one is made only if the first was whole by then, so that it fits before the early end if it takes no
+//! longer: a machine that is slower than that ends as usual, and no draft of it is dropped for another. Where somebody has
+//! spoken in between and the call is still the same ("please"), no further draft is needed.
 
 use crate::dialogue::{Drafted, ToolCall};
 use crate::listen::segment::PAUSE;

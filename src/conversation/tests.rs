@@ -5,6 +5,8 @@ use serde_json::Map;
 use super::*;
 use crate::dialogue::{Effect, Stop};
 
+mod silences;
+
 const CONFIG: TurnTaking = TurnTaking {
     phrases: false,
     reads_text: true,
@@ -349,65 +351,4 @@ fn a_model_that_does_not_read_hears_the_text() {
     talk.check(Input::Ask("hello".into()), "1:begin, 1:voice hello, [thinking]");
     talk.check(Input::Voiced(TurnId(0), vec![0.0]), "");
     talk.check(Input::Voiced(TurnId(1), vec![0.0]), "1:hear 1, 1:draft, 1:commit");
-}
-
-const ENDS: EndSilences = EndSilences { early_ms: Some(400), late_ms: Some(1200) };
-
-fn drafted(turn: u64, pause: u32, tools: &[&str]) -> Input {
-    let calls: Vec<ToolCall> = tools.iter().map(|&tool| ToolCall::new(tool, Map::new())).collect();
-    Input::Drafted(TurnId(turn), pause, if calls.is_empty() { Drafted::Nothing } else { Drafted::Calls(calls) })
-}
-
-#[test]
-fn a_call_that_two_drafts_made_ends_the_command_sooner_and_nothing_else_happens_before() {
-    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
-    talk.check(wake(), "1:begin, arm 4000, [listening]");
-    talk.check(heard(ListenEvent::Audio(vec![0.0; 3])), "1:hear 3");
-    talk.check(heard(ListenEvent::Pause(7)), "1:draft");
-    talk.check(drafted(1, 7, &["turn_on"]), "pauseagain { pause: 7, silence_ms: 304 }");
-    talk.check(heard(ListenEvent::Audio(vec![0.0; 2])), "1:hear 2");
-    talk.check(heard(ListenEvent::StillPaused(8)), "1:resume, 1:draft");
-    talk.check(drafted(1, 8, &["turn_on"]), "endpause { pause: 8, silence_ms: 400 }");
-    talk.check(heard(ListenEvent::End(EndReason::Silence(400))), "1:commit, [thinking]");
-    // Late is late.
-    talk.check(drafted(1, 8, &["turn_on"]), "");
-}
-
-#[test]
-fn a_draft_that_makes_nothing_of_it_waits_longer() {
-    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
-    talk.check(wake(), "1:begin, arm 4000, [listening]");
-    talk.check(heard(ListenEvent::Pause(1)), "1:draft");
-    talk.check(drafted(1, 1, &[]), "endpause { pause: 1, silence_ms: 1200 }");
-    talk.check(heard(ListenEvent::Resumed), "1:resume");
-    // What was made of an earlier pause, or in an earlier turn, says nothing of this one.
-    talk.check(drafted(1, 1, &[]), "");
-    talk.check(heard(ListenEvent::Pause(2)), "1:draft");
-    talk.check(drafted(1, 1, &[]), "");
-    talk.check(drafted(0, 2, &[]), "");
-    talk.check(Input::Drafted(TurnId(1), 2, Drafted::Other), "");
-    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "1:commit, [thinking]");
-}
-
-#[test]
-fn an_answer_to_a_question_never_ends_sooner() {
-    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
-    talk.check(wake(), "1:begin, arm 4000, [listening]");
-    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "1:draft, 1:commit, [thinking]");
-    talk.check(call(1), "");
-    talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");
-    let mut asked = done(1, Outcome::Asked, "Unlock it?");
-    if let Input::Done(_, result) = &mut asked {
-        result.effect = Some(Effect::Confirm("unlock it".into()));
-    }
-    talk.check(asked, "echo Unlock it?, 1:say Unlock it?, [speaking], 1:end, 1:settle");
-    talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin answer, arm 6000 from now, [listening]");
-    talk.check(heard(ListenEvent::Pause(1)), "2:draft");
-    talk.check(drafted(2, 1, &["confirm"]), "");
-    talk.check(heard(ListenEvent::Resumed), "2:resume");
-    talk.check(heard(ListenEvent::Pause(2)), "2:draft");
-    talk.check(drafted(2, 2, &["confirm"]), "");
-    talk.check(heard(ListenEvent::Resumed), "2:resume");
-    talk.check(heard(ListenEvent::Pause(3)), "2:draft");
-    talk.check(drafted(2, 3, &[]), "endpause { pause: 3, silence_ms: 1200 }");
 }

@@ -74,8 +74,8 @@ pub enum ListenEvent {
     /// Samples of it, 16 kHz, pre-roll first, without gaps; the wake word is not among them. Of all events this one
     /// may be dropped when a queue is full.
     Audio(Vec<f32>),
-    /// Nobody has spoken for 208 ms: this may be the end. No sound follows until it is taken back. Pauses are numbered, as
-    /// long as the listener lives.
+    /// Nobody has spoken for 208 ms: this may be the end. No sound follows until it is taken back or told again. Pauses are
+    /// numbered, as long as the listener lives.
     Pause(u32),
     /// Nobody has spoken since, as [`ListenCommand::PauseAgain`] wished to be told: the sound of the pause so far came just
     /// before. The pause has another number from now on.
@@ -120,7 +120,7 @@ pub enum ListenCommand {
         /// How long, in ms.
         silence_ms: u32,
     },
-    /// Tell the pause of this number again when it has lasted so long.
+    /// Tell the pause of this number again when it has lasted so long; not if it has already.
     PauseAgain {
         /// Which.
         pause: u32,

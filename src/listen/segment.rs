@@ -148,10 +148,13 @@ impl Segmenter {
         }
     }
 
-    /// Tells this pause once more when it has lasted so long, or with the next frame.
+    /// Tells this pause once more when it has lasted so long. If it has already, it is too late for that: what took so long
+    /// to be wished for would take longer still, and the pause may be over first.
     pub fn tell_pause_again(&mut self, silence_ms: u32) {
-        if let Some(current) = self.current.as_mut().filter(|current| current.paused) {
-            current.again = Some(silence_ms as usize * 16);
+        let (now, again) = (self.now, silence_ms as usize * 16);
+        let in_time = |current: &&mut Current| current.paused && now - current.spoken_until < again;
+        if let Some(current) = self.current.as_mut().filter(in_time) {
+            current.again = Some(again);
         }
     }
 
@@ -388,7 +391,9 @@ mod tests {
         check("the next pause", &format!("{word}{}e{word}{}", dots(13), dots(40)), "p r p e20");
         check("the next pause, later", &format!("{word}{}l{word}{}", dots(13), dots(40)), "p r p e20");
         check("again", &format!("{word}{}a{}", dots(13), dots(40)), "p q e20");
-        check("again, but it is late", &format!("{word}{}a{}", dots(18), dots(40)), "p q e20");
+        check("again, just in time", &format!("{word}{}a{}", dots(15), dots(40)), "p q e20");
+        check("again, but it is late", &format!("{word}{}a{}", dots(16), dots(40)), "p e20");
+        check("again, but it is later", &format!("{word}{}a{}", dots(18), dots(40)), "p e20");
         check("again, and sooner", &format!("{word}{}a{}e{}", dots(13), dots(3), dots(40)), "p q e17");
         check("again, then on", &format!("{word}{}a{word}{}", dots(13), dots(40)), "p r p e20");
         check("again and on", &format!("{word}{}a{}{word}{}", dots(13), dots(4), dots(40)), "p q r p e20");

@@ -1,0 +1,154 @@
+//! When drafts change the end of a command, and when they do not.
+
+use super::*;
+use crate::listen::ListenConfig;
+use crate::listen::segment::{self, Frame, SegmentEvent, Segmenter};
+use crate::listen::vad::FRAME;
+
+const ENDS: EndSilences = EndSilences { early_ms: Some(400), late_ms: Some(1200) };
+
+fn drafted(turn: u64, pause: u32, tools: &[&str]) -> Input {
+    let calls: Vec<ToolCall> = tools.iter().map(|&tool| ToolCall::new(tool, Map::new())).collect();
+    Input::Drafted(TurnId(turn), pause, if calls.is_empty() { Drafted::Nothing } else { Drafted::Calls(calls) })
+}
+
+#[test]
+fn a_call_that_two_drafts_made_ends_the_command_sooner_and_nothing_else_happens_before() {
+    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Audio(vec![0.0; 3])), "1:hear 3");
+    talk.check(heard(ListenEvent::Pause(7)), "1:draft");
+    talk.check(drafted(1, 7, &["turn_on"]), "pauseagain { pause: 7, silence_ms: 304 }");
+    talk.check(heard(ListenEvent::Audio(vec![0.0; 2])), "1:hear 2");
+    talk.check(heard(ListenEvent::StillPaused(8)), "1:resume, 1:draft");
+    talk.check(drafted(1, 8, &["turn_on"]), "endpause { pause: 8, silence_ms: 400 }");
+    talk.check(heard(ListenEvent::End(EndReason::Silence(400))), "1:commit, [thinking]");
+    // Late is late.
+    talk.check(drafted(1, 8, &["turn_on"]), "");
+}
+
+#[test]
+fn a_draft_that_makes_nothing_of_it_waits_longer() {
+    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Pause(1)), "1:draft");
+    talk.check(drafted(1, 1, &[]), "endpause { pause: 1, silence_ms: 1200 }");
+    talk.check(heard(ListenEvent::Resumed), "1:resume");
+    // What was made of an earlier pause, or in an earlier turn, says nothing of this one.
+    talk.check(drafted(1, 1, &[]), "");
+    talk.check(heard(ListenEvent::Pause(2)), "1:draft");
+    talk.check(drafted(1, 1, &[]), "");
+    talk.check(drafted(0, 2, &[]), "");
+    talk.check(Input::Drafted(TurnId(1), 2, Drafted::Other), "");
+    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "1:commit, [thinking]");
+}
+
+#[test]
+fn an_answer_to_a_question_never_ends_sooner() {
+    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "1:draft, 1:commit, [thinking]");
+    talk.check(call(1), "");
+    talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");
+    let mut asked = done(1, Outcome::Asked, "Unlock it?");
+    if let Input::Done(_, result) = &mut asked {
+        result.effect = Some(Effect::Confirm("unlock it".into()));
+    }
+    talk.check(asked, "echo Unlock it?, 1:say Unlock it?, [speaking], 1:end, 1:settle");
+    talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin answer, arm 6000 from now, [listening]");
+    talk.check(heard(ListenEvent::Pause(1)), "2:draft");
+    talk.check(drafted(2, 1, &["confirm"]), "");
+    talk.check(heard(ListenEvent::Resumed), "2:resume");
+    talk.check(heard(ListenEvent::Pause(2)), "2:draft");
+    talk.check(drafted(2, 2, &["confirm"]), "");
+    talk.check(heard(ListenEvent::Resumed), "2:resume");
+    talk.check(heard(ListenEvent::Pause(3)), "2:draft");
+    talk.check(drafted(2, 3, &[]), "endpause { pause: 3, silence_ms: 1200 }");
+}
+
+/// Milliseconds in a frame.
+const FRAME_MS: usize = FRAME / 16;
+
+/// Somebody speaks and is silent; the model makes the same call of every draft, and takes `draft_ms` for it, one at a time.
+/// After how much silence is the call there to be told?
+fn answered_ms(early_ms: Option<u32>, draft_ms: usize) -> usize {
+    let mut conversation =
+        Conversation::new(TurnTaking { ends: EndSilences { early_ms, late_ms: None }, ..CONFIG }, 0, Instant::now());
+    let mut segmenter = Segmenter::new(&ListenConfig::default());
+    let frame = |speaks: bool, i: usize| Frame {
+        probability: if speaks { 0.95 } else { 0.1 },
+        level_db: if i % 4 < 2 { -20.0 } else { -32.0 },
+    };
+    let (mut inputs, mut pauses, mut drafting, mut ended) = (vec![wake()], 0, None, false);
+    // By the millisecond, the silence begins at 0.
+    for now_ms in -320.. {
+        if now_ms % FRAME_MS as i32 == 0 {
+            let event = segmenter.push(frame(now_ms <= 0, now_ms.unsigned_abs() as usize / FRAME_MS));
+            let heard = event.and_then(|event| match event {
+                SegmentEvent::Started { .. } => Some(ListenEvent::SpeechStarted),
+                SegmentEvent::Resumed => Some(ListenEvent::Resumed),
+                SegmentEvent::Paused | SegmentEvent::StillPaused => {
+                    pauses += 1;
+                    Some(if event == SegmentEvent::Paused {
+                        ListenEvent::Pause(pauses)
+                    } else {
+                        ListenEvent::StillPaused(pauses)
+                    })
+                }
+                SegmentEvent::Ended(segment) => {
+                    assert_eq!(segment.reason, segment::EndReason::Silence);
+                    Some(ListenEvent::End(EndReason::Silence((segment.quiet / 16) as u32)))
+                }
+            });
+            inputs.extend(heard.map(Input::Heard));
+        }
+        if let Some((pause, whole_ms)) = drafting
+            && whole_ms <= now_ms
+        {
+            if ended {
+                return now_ms.unsigned_abs() as usize;
+            }
+            drafting = None;
+            inputs.push(drafted(1, pause, &["turn_on"]));
+        }
+        for input in std::mem::take(&mut inputs) {
+            for output in conversation.handle(input, Instant::now()) {
+                match output {
+                    Output::Model(_, Job::Draft(pause)) => drafting = Some((pause, now_ms + draft_ms as i32)),
+                    Output::Model(_, Job::Resume) => drafting = None,
+                    // What stands is told at once.
+                    Output::Model(_, Job::Commit) if drafting.is_none() => return now_ms.unsigned_abs() as usize,
+                    Output::Model(_, Job::Commit) => ended = true,
+                    Output::Listen(ListenCommand::EndPause { pause, silence_ms }) if pause == pauses => {
+                        segmenter.end_pause_after(silence_ms);
+                    }
+                    Output::Listen(ListenCommand::PauseAgain { pause, silence_ms }) if pause == pauses => {
+                        segmenter.tell_pause_again(silence_ms);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    unreachable!("the silence ends it")
+}
+
+/// With the early end nothing is told later than without it, however long a draft takes, and sooner where there is time
+/// for two. A second draft that was begun late threw away one that was nearly or wholly decoded.
+#[test]
+fn however_slow_the_model_no_call_is_told_later_for_the_early_end() {
+    for early_ms in [250, 300, 400, 500, 600] {
+        let mut sooner = 0;
+        for draft_ms in (0..900).step_by(5) {
+            let [usual, early] = [None, Some(early_ms)].map(|early_ms| answered_ms(early_ms, draft_ms));
+            assert!(early <= usual, "{early_ms} ms, drafts of {draft_ms} ms: {early} ms instead of {usual}");
+            assert_eq!(usual, (208 + draft_ms).max(704), "drafts of {draft_ms} ms");
+            sooner += usize::from(early < usual);
+        }
+        println!("early {early_ms} ms: sooner for drafts of under {} ms", sooner * 5);
+        assert!(sooner > 0, "{early_ms} ms");
+    }
+    // Both drafts fit before half a second; nothing is begun anew where they do not.
+    assert_eq!([0, 100, 140].map(|draft_ms| answered_ms(Some(500), draft_ms)), [512, 512, 512]);
+    assert_eq!([300, 600].map(|draft_ms| answered_ms(Some(500), draft_ms)), [704, 808]);
+}
