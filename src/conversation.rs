@@ -195,7 +195,7 @@ struct Turn {
     /// The pause in which a draft stands.
     drafted: Option<u32>,
     drafts: Drafts,
-    /// Is it the answer to a question?
+    /// Does it come upon a question, and may be the answer?
     answers: bool,
     /// Everything is decided; what is left is to be heard.
     settled: bool,
@@ -207,6 +207,18 @@ struct Turn {
     opened: Option<Opened>,
     /// What is said, for the ears: it may name the wake word.
     words: String,
+}
+
+impl Turn {
+    /// Does it end with a question?
+    fn asks(&self) -> bool {
+        self.asked || self.assistant.asks()
+    }
+
+    /// Does it, or does what is said sound so?
+    fn asks_aloud(&self) -> bool {
+        self.asks() || self.words.trim_end().ends_with('?')
+    }
 }
 
 /// Why the microphone opens.
@@ -318,10 +330,13 @@ impl Conversation {
         }
     }
 
-    /// Ends the turn in progress, whatever it does, and goes to `state`.
-    fn end(&mut self, state: State, out: &mut Vec<Output>) {
+    /// Ends the turn in progress, whatever it does, and goes to `state`. Does what comes next come upon a question?
+    fn end(&mut self, state: State, out: &mut Vec<Output>) -> bool {
         self.key_down = false;
+        let mut asks = false;
         if let Some(turn) = self.turn.take() {
+            // What is not heard out leaves the question that it would have answered.
+            asks = turn.asks_aloud() || (turn.answers && !turn.settled);
             out.push(Output::Hush(turn.id));
             if !turn.settled {
                 out.push(Output::Model(turn.id, Job::Cancel));
@@ -334,6 +349,7 @@ impl Conversation {
         }
         let state = if self.state == State::Muted { State::Muted } else { state };
         self.show(state, out);
+        asks
     }
 
     fn new_turn(&mut self, opened: Option<Opened>) -> TurnId {
@@ -360,14 +376,14 @@ impl Conversation {
         Job::Begin(if std::mem::take(&mut self.fresh) { Start::Fresh } else { Start::Continue })
     }
 
-    /// A turn in which somebody is to speak.
-    fn listen(&mut self, opened: Opened, wait_ms: u32, out: &mut Vec<Output>) {
+    /// A turn in which somebody is to speak, upon a question if `asked`.
+    fn listen(&mut self, opened: Opened, asked: bool, wait_ms: u32, out: &mut Vec<Output>) {
         // Who calls again may want something else.
-        let answers = opened == Opened::FollowUp && self.memory.awaits(self.now);
+        let yes_or_no = opened == Opened::FollowUp && self.memory.awaits(self.now);
         let id = self.new_turn(Some(opened));
-        self.turn.iter_mut().for_each(|turn| turn.answers = answers);
+        self.turn.iter_mut().for_each(|turn| turn.answers = asked);
         let begin = self.begin();
-        out.push(Output::Model(id, if answers { Job::Begin(Start::Answer) } else { begin }));
+        out.push(Output::Model(id, if yes_or_no { Job::Begin(Start::Answer) } else { begin }));
         // What was said before a reply had drained is no answer to it.
         let pre_roll = opened != Opened::FollowUp;
         out.push(Output::Listen(ListenCommand::Arm { pre_roll, wait_ms, hold: opened == Opened::Held }));
@@ -379,14 +395,14 @@ impl Conversation {
             ListenEvent::Wake { .. } | ListenEvent::BargeIn if self.state == State::Muted => {}
             // Also while a command is heard: who calls again begins anew (the listener has let go of it).
             ListenEvent::Wake { .. } => {
-                self.end(State::Idle, out);
-                self.listen(Opened::Called, self.config.wait_ms, out);
+                let asked = self.end(State::Idle, out);
+                self.listen(Opened::Called, asked, self.config.wait_ms, out);
             }
             // One that comes when the reply is over is late.
             ListenEvent::BargeIn if self.state != State::Speaking || !self.config.barge_in => {}
             ListenEvent::BargeIn => {
-                self.end(State::Idle, out);
-                self.listen(Opened::Interrupted, self.config.wait_ms, out);
+                let asked = self.end(State::Idle, out);
+                self.listen(Opened::Interrupted, asked, self.config.wait_ms, out);
             }
             // Who says it may have been taken for somebody who speaks into the reply.
             ListenEvent::Stop { .. } => {
@@ -438,7 +454,8 @@ impl Conversation {
     fn drafted(&mut self, id: TurnId, pause: u32, drafted: Drafted, out: &mut Vec<Output>) {
         let ends = self.config.ends;
         let Some(turn) = self.hearing().filter(|turn| turn.id == id && turn.drafted == Some(pause)) else { return };
-        // A yes may be the beginning of "yes, but": what answers a question never ends sooner.
+        // A yes may be the beginning of "yes, but", a name of "the lamp ... no, the fan": what may answer a question never ends
+        // sooner.
         let ends = if turn.answers { EndSilences { early_ms: None, ..ends } } else { ends };
         out.extend(turn.drafts.come_to(drafted, ends).map(|wish| {
             Output::Listen(match wish {
@@ -497,11 +514,11 @@ impl Conversation {
         };
         match (down, self.key_down) {
             (true, false) if self.state != State::Muted => {
-                self.end(State::Idle, out);
+                let asked = self.end(State::Idle, out);
                 let opened = if key == Key::Down { Opened::Held } else { Opened::Tapped };
                 // While it is held only the cap ends the waiting.
                 let wait_ms = if opened == Opened::Held { self.config.max_ms } else { self.config.wait_ms };
-                self.listen(opened, wait_ms, out);
+                self.listen(opened, asked, wait_ms, out);
                 self.key_down = true;
             }
             (false, true) => {
@@ -630,8 +647,8 @@ impl Conversation {
 
     fn spoken(&mut self, id: TurnId, out: &mut Vec<Output>) {
         let Some(turn) = self.turn.take_if(|turn| turn.id == id && turn.settled) else { return };
-        let asked = turn.asked || turn.assistant.asks();
-        let wait_ms = if asked { self.config.question_ms } else { self.config.follow_up_ms };
+        let (asked, answers) = (turn.asks_aloud(), turn.answers);
+        let wait_ms = if turn.asks() { self.config.question_ms } else { self.config.follow_up_ms };
         if !turn.words.is_empty() {
             out.push(Output::Listen(ListenCommand::Speaking(None)));
         }
@@ -639,12 +656,12 @@ impl Conversation {
         self.memory = turn.assistant.remember(self.now);
         let in_vain = opened == Some(Opened::Called) && !called && silent;
         if in_vain && self.waiting.is_empty() && self.state != State::Muted {
-            self.listen(Opened::Again, self.config.wait_ms, out);
+            self.listen(Opened::Again, answers, self.config.wait_ms, out);
             return;
         }
         // The microphone opens only now that all has been heard (field notes, C14).
         if self.waiting.is_empty() && self.state == State::Speaking && wait_ms > 0 {
-            self.listen(Opened::FollowUp, wait_ms, out);
+            self.listen(Opened::FollowUp, asked, wait_ms, out);
         } else {
             self.show_busy(State::Idle, out);
             self.next(out);

@@ -28,7 +28,8 @@ fn short(output: Output) -> String {
                 Job::Begin(_) => "begin".into(),
                 Job::Hear(samples) => format!("hear {}", samples.len()),
                 Job::Read(text) => format!("read {text}"),
-                Job::Draft(_) => "draft".into(),
+                Job::Draft(0) => "draft".into(),
+                Job::Draft(pause) => format!("draft {pause}"),
                 Job::Resume => "resume".into(),
                 Job::Commit => "commit".into(),
                 Job::Answer(_) => "answer".into(),
@@ -99,10 +100,10 @@ fn a_command_from_wake_word_to_idle() {
     talk.check(heard(ListenEvent::Waiting), "listening");
     talk.check(heard(ListenEvent::SpeechStarted), "");
     talk.check(heard(ListenEvent::Audio(vec![0.0; 3])), "1:hear 3");
-    talk.check(heard(ListenEvent::Pause(1)), "1:draft");
+    talk.check(heard(ListenEvent::Pause(1)), "1:draft 1");
     talk.check(heard(ListenEvent::Audio(vec![0.0; 2])), "1:hear 2");
     talk.check(heard(ListenEvent::Resumed), "1:resume");
-    talk.check(heard(ListenEvent::Pause(1)), "1:draft");
+    talk.check(heard(ListenEvent::Pause(1)), "1:draft 1");
     talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "1:commit, [thinking]");
     talk.check(call(1), "");
     talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");

@@ -17,10 +17,10 @@ fn a_call_that_two_drafts_made_ends_the_command_sooner_and_nothing_else_happens_
     let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
     talk.check(wake(), "1:begin, arm 4000, [listening]");
     talk.check(heard(ListenEvent::Audio(vec![0.0; 3])), "1:hear 3");
-    talk.check(heard(ListenEvent::Pause(7)), "1:draft");
+    talk.check(heard(ListenEvent::Pause(7)), "1:draft 7");
     talk.check(drafted(1, 7, &["turn_on"]), "pauseagain { pause: 7, silence_ms: 304 }");
     talk.check(heard(ListenEvent::Audio(vec![0.0; 2])), "1:hear 2");
-    talk.check(heard(ListenEvent::StillPaused(8)), "1:resume, 1:draft");
+    talk.check(heard(ListenEvent::StillPaused(8)), "1:resume, 1:draft 8");
     talk.check(drafted(1, 8, &["turn_on"]), "endpause { pause: 8, silence_ms: 400 }");
     talk.check(heard(ListenEvent::End(EndReason::Silence(400))), "1:commit, [thinking]");
     // Late is late.
@@ -31,12 +31,12 @@ fn a_call_that_two_drafts_made_ends_the_command_sooner_and_nothing_else_happens_
 fn a_draft_that_makes_nothing_of_it_waits_longer() {
     let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
     talk.check(wake(), "1:begin, arm 4000, [listening]");
-    talk.check(heard(ListenEvent::Pause(1)), "1:draft");
+    talk.check(heard(ListenEvent::Pause(1)), "1:draft 1");
     talk.check(drafted(1, 1, &[]), "endpause { pause: 1, silence_ms: 1200 }");
     talk.check(heard(ListenEvent::Resumed), "1:resume");
     // What was made of an earlier pause, or in an earlier turn, says nothing of this one.
     talk.check(drafted(1, 1, &[]), "");
-    talk.check(heard(ListenEvent::Pause(2)), "1:draft");
+    talk.check(heard(ListenEvent::Pause(2)), "1:draft 2");
     talk.check(drafted(1, 1, &[]), "");
     talk.check(drafted(0, 2, &[]), "");
     talk.check(Input::Drafted(TurnId(1), 2, Drafted::Other), "");
@@ -56,14 +56,75 @@ fn an_answer_to_a_question_never_ends_sooner() {
     }
     talk.check(asked, "echo Unlock it?, 1:say Unlock it?, [speaking], 1:end, 1:settle");
     talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin answer, arm 6000 from now, [listening]");
-    talk.check(heard(ListenEvent::Pause(1)), "2:draft");
+    talk.check(heard(ListenEvent::Pause(1)), "2:draft 1");
     talk.check(drafted(2, 1, &["confirm"]), "");
     talk.check(heard(ListenEvent::Resumed), "2:resume");
-    talk.check(heard(ListenEvent::Pause(2)), "2:draft");
+    talk.check(heard(ListenEvent::Pause(2)), "2:draft 2");
     talk.check(drafted(2, 2, &["confirm"]), "");
     talk.check(heard(ListenEvent::Resumed), "2:resume");
-    talk.check(heard(ListenEvent::Pause(3)), "2:draft");
+    talk.check(heard(ListenEvent::Pause(3)), "2:draft 3");
     talk.check(drafted(2, 3, &[]), "endpause { pause: 3, silence_ms: 1200 }");
+}
+
+/// Before it a command, and what the home asked back about it.
+fn ask_back(talk: &mut Talk, question: &str, effect: Option<Effect>) {
+    talk.check(wake(), "1:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "1:draft, 1:commit, [thinking]");
+    let rival = Some(Box::new(ToolCall::new("turn_off", Map::new())));
+    let doubtful = ToolCall { rival, ..ToolCall::new("turn_on", Map::new()) };
+    talk.check(Input::Reply(TurnId(1), ReplyEvent::Call(doubtful)), "");
+    talk.check(stop(1, Stop::AwaitsTools), "1:call turn_on, [acting]");
+    let mut asked = done(1, Outcome::Asked, question);
+    if let Input::Done(_, result) = &mut asked {
+        result.effect = effect;
+    }
+    let said = format!("echo {question}, 1:say {question}, [speaking], 1:end, 1:settle");
+    talk.check(asked, &said);
+}
+
+/// Any question, not only one that a yes answers, and however the answer begins: after it, into it, or with the wake word.
+#[test]
+fn what_may_answer_a_question_never_ends_sooner() {
+    let which = ("Which one?", None);
+    let rival = ("The lamp or the fan?", Some(Effect::Choose("turn on the lamp".into())));
+    let yes_or_no = ("Unlock it?", Some(Effect::Confirm("unlock it".into())));
+    for (question, effect) in [which, rival, yes_or_no] {
+        let answer = if question == "Unlock it?" { " answer" } else { "" };
+        let after = format!("drained, 2:begin{answer}, arm 6000 from now, [listening]");
+        let anew = "hush, drained, disarm, [idle], 2:begin, arm 4000, [listening]";
+        for (opens, expected) in
+            [(Input::Spoken(TurnId(1)), after.as_str()), (heard(ListenEvent::BargeIn), anew), (wake(), anew)]
+        {
+            let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
+            ask_back(&mut talk, question, effect.clone());
+            talk.check(opens, expected);
+            talk.check(heard(ListenEvent::Pause(1)), "2:draft 1");
+            talk.check(drafted(2, 1, &["turn_on"]), "");
+            talk.check(heard(ListenEvent::Resumed), "2:resume");
+            talk.check(heard(ListenEvent::Pause(2)), "2:draft 2");
+            talk.check(drafted(2, 2, &["turn_on"]), "");
+        }
+    }
+    // Who calls while the answer is awaited may answer too, and who has answered is done with it.
+    let mut talk = Talk::new(TurnTaking { ends: ENDS, ..CONFIG });
+    ask_back(&mut talk, "Which one?", None);
+    talk.check(Input::Spoken(TurnId(1)), "drained, 2:begin, arm 6000 from now, [listening]");
+    talk.check(wake(), "hush, 2:forget, disarm, [idle], 3:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Pause(1)), "3:draft 1");
+    talk.check(drafted(3, 1, &["turn_on"]), "");
+    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "3:commit, [thinking]");
+    talk.check(stop(3, Stop::EndOfTurn), "3:end, 3:settle");
+    // Nothing came of it, so it hears on, still upon the question.
+    talk.check(Input::Spoken(TurnId(3)), "4:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Pause(2)), "4:draft 2");
+    talk.check(drafted(4, 2, &["turn_on"]), "");
+    talk.check(heard(ListenEvent::End(EndReason::Silence(700))), "4:commit, [thinking]");
+    talk.check(call(4), "");
+    talk.check(stop(4, Stop::AwaitsTools), "4:call turn_on, [acting]");
+    talk.check(done(4, Outcome::Done, "It is on."), "echo It is on., 4:say It is on., [speaking], 4:end, 4:settle");
+    talk.check(heard(ListenEvent::BargeIn), "hush, drained, disarm, [idle], 5:begin, arm 4000, [listening]");
+    talk.check(heard(ListenEvent::Pause(3)), "5:draft 3");
+    talk.check(drafted(5, 3, &["turn_on"]), "pauseagain { pause: 3, silence_ms: 304 }");
 }
 
 /// Milliseconds in a frame.
