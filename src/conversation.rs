@@ -195,6 +195,9 @@ struct Turn {
     /// The pause in which a draft stands.
     drafted: Option<u32>,
     drafts: Drafts,
+    /// As configured when it began, as in the listener's ears.
+    ends: EndSilences,
+    max_ms: u32,
     /// Does it come upon a question, and may be the answer?
     answers: bool,
     /// Everything is decided; what is left is to be heard.
@@ -362,6 +365,8 @@ impl Conversation {
             assistant,
             drafted: None,
             drafts: Drafts::default(),
+            ends: self.config.ends,
+            max_ms: self.config.max_ms,
             answers: false,
             settled: false,
             asked: false,
@@ -452,11 +457,10 @@ impl Conversation {
 
     /// A draft may change when the pause that it was made in is the end. It changes nothing else: it is told by a commit.
     fn drafted(&mut self, id: TurnId, pause: u32, drafted: Drafted, out: &mut Vec<Output>) {
-        let ends = self.config.ends;
         let Some(turn) = self.hearing().filter(|turn| turn.id == id && turn.drafted == Some(pause)) else { return };
         // A yes may be the beginning of "yes, but", a name of "the lamp ... no, the fan": what may answer a question never ends
         // sooner.
-        let ends = if turn.answers { EndSilences { early_ms: None, ..ends } } else { ends };
+        let ends = if turn.answers { EndSilences { early_ms: None, ..turn.ends } } else { turn.ends };
         out.extend(turn.drafts.come_to(drafted, ends).map(|wish| {
             Output::Listen(match wish {
                 Wish::EndAfter(silence_ms) => ListenCommand::EndPause { pause, silence_ms },
@@ -478,7 +482,7 @@ impl Conversation {
 
     fn endpoint(&mut self, reason: EndReason, out: &mut Vec<Output>) {
         let Some(turn) = self.hearing() else { return };
-        let (id, drafted) = (turn.id, turn.drafted.is_some());
+        let (id, drafted, max_ms) = (turn.id, turn.drafted.is_some(), turn.max_ms);
         // Silence fails only those who called.
         let called = matches!(turn.opened, Some(Opened::Called | Opened::Held | Opened::Tapped));
         self.key_down = false;
@@ -500,7 +504,7 @@ impl Conversation {
                 out.push(Output::Model(id, Job::Commit));
                 self.show(State::Thinking, out);
                 if reason == EndReason::Cap {
-                    self.turn_event(id, Event::TooLong(f64::from(self.config.max_ms) / 1000.0), out);
+                    self.turn_event(id, Event::TooLong(f64::from(max_ms) / 1000.0), out);
                 }
             }
         }

@@ -127,6 +127,31 @@ fn what_may_answer_a_question_never_ends_sooner() {
     talk.check(drafted(5, 3, &["turn_on"]), "pauseagain { pause: 3, silence_ms: 304 }");
 }
 
+/// The listener, too, goes by what it was told when the turn began.
+#[test]
+fn settings_that_come_in_the_middle_of_a_turn_count_from_the_next_one_on() {
+    let with = TurnTaking { ends: ENDS, max_ms: 20_000, ..CONFIG };
+    let say = |seconds: u32| format!("I only listened to the first {seconds} seconds.");
+    for (before, after) in [(with, CONFIG), (CONFIG, with)] {
+        let mut talk = Talk::new(before);
+        for turn in [1, 2] {
+            let is_with = (if turn == 1 { before } else { after }) == with;
+            let begun = format!("{turn}:begin, arm 4000, [listening]");
+            talk.check(
+                wake(),
+                &if turn == 1 { begun } else { format!("hush, 1:forget, drained, disarm, [idle], {begun}") },
+            );
+            talk.check(Input::Configure(after), "");
+            talk.check(heard(ListenEvent::Pause(1)), &format!("{turn}:draft 1"));
+            let wish = if is_with { "endpause { pause: 1, silence_ms: 1200 }" } else { "" };
+            talk.check(drafted(turn, 1, &[]), wish);
+            let say = say(if is_with { 20 } else { 30 });
+            let told = format!("{turn}:commit, [thinking], echo {say}, {turn}:say {say}, [speaking]");
+            talk.check(heard(ListenEvent::End(EndReason::Cap)), &told);
+        }
+    }
+}
+
 /// Milliseconds in a frame.
 const FRAME_MS: usize = FRAME / 16;
 
