@@ -347,8 +347,8 @@ impl Config {
             (
                 "listen.late_silence_ms",
                 shown(late),
-                late.is_none_or(|ms| (listen.silence_ms..=5000).contains(&ms)),
-                "listen.silence_ms to 5000",
+                late.is_none_or(|ms| (listen.silence_ms..=5000).contains(&ms) && ms < listen.max_ms),
+                "listen.silence_ms to 5000, and less than listen.max_ms",
             ),
             ("listen.min_speech_ms", listen.min_speech_ms.to_string(), listen.min_speech_ms <= 512, "0 to 512"),
             (
@@ -433,6 +433,11 @@ mod tests {
             "[listen]\nlate_silence_ms = 600\n",
             "`listen.late_silence_ms` is 600, should be listen.silence_ms to 5000",
         );
+        check(
+            "[listen]\nlate_silence_ms = 1200\nmax_ms = 1200\n",
+            "`listen.late_silence_ms` is 1200, should be listen.silence_ms to 5000, and less than listen.max_ms",
+        );
+        assert!(load("[listen]\nlate_silence_ms = 1200\nmax_ms = 1216\n").is_ok());
         check("nonsense", "line 1:");
     }
 

@@ -43,7 +43,7 @@ const HESITATION: u32 = 15;
 pub enum EndReason {
     /// So much silence, in ms.
     Silence(u32),
-    /// It reached the greatest length.
+    /// It reached the greatest length, and somebody spoke or held the key.
     Cap,
     /// The key was let go.
     Released,
@@ -528,6 +528,8 @@ impl Listener {
                 }
                 let reason = match segment.reason {
                     segment::EndReason::Cap => EndReason::Cap,
+                    // Whoever holds the key is not done; only the cap can have come.
+                    segment::EndReason::Silence if armed.hold => EndReason::Cap,
                     segment::EndReason::Silence | segment::EndReason::EndOfInput => {
                         EndReason::Silence((segment.quiet / 16) as u32)
                     }

@@ -51,9 +51,9 @@ impl Frame {
 /// Why an utterance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// Silence for as long as the configuration says.
+    /// Silence for as long as the configuration says, or a pause in which the greatest length was reached.
     Silence,
-    /// It reached the greatest length.
+    /// It reached the greatest length while somebody spoke.
     Cap,
     /// There are no more samples.
     EndOfInput,
@@ -167,12 +167,14 @@ impl Segmenter {
                 if speaks {
                     current.spoken_until = self.now;
                 }
-                if self.now - current.from.min(self.now) >= self.max {
-                    return self.end(EndReason::Cap);
-                }
                 let quiet = self.now - current.spoken_until;
                 if quiet >= current.silence.unwrap_or(self.silence) {
                     return self.end(EndReason::Silence);
+                }
+                if self.now - current.from.min(self.now) >= self.max {
+                    // Whoever is silent by then has been heard out.
+                    let silent = current.paused && !speaks;
+                    return self.end(if silent { EndReason::Silence } else { EndReason::Cap });
                 }
                 match (current.paused, speaks) {
                     (false, false) if quiet >= PAUSE => {
@@ -305,6 +307,14 @@ mod tests {
         check("two words", &format!("{word}{quiet}{word}{quiet}"), &two);
         let capped = [(20, 120, EndReason::Cap), (120, 154, EndReason::Silence)];
         check("no end", &format!("{quiet}{}{quiet}", "#".repeat(120)), &capped);
+        // 1600 ms are 100 frames: by then silent for less than a pause, for one, and until the very end of the silence.
+        let at_the_cap = |silent: usize| format!("{}{quiet}", "#".repeat(100 - silent));
+        check("speaks at the cap", &at_the_cap(0), &[(0, 100, EndReason::Cap)]);
+        check("has just spoken at the cap", &at_the_cap(12), &[(0, 100, EndReason::Cap)]);
+        check("is done at the cap", &at_the_cap(14), &[(0, 90, EndReason::Silence)]);
+        check("was done at the cap", &at_the_cap(20), &[(0, 84, EndReason::Silence)]);
+        let goes_on = [(0, 90, EndReason::Silence), (100, 134, EndReason::Silence)];
+        check("goes on after it", &format!("{}{}{word}{quiet}", "#".repeat(86), ".".repeat(24)), &goes_on);
         let fan = format!("{quiet}{word}{}", "-".repeat(100));
         check("a word, then a fan", &fan, &[(20, 120, EndReason::Cap)]);
     }

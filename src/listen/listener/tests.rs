@@ -208,6 +208,23 @@ fn what_never_stops_ends_by_the_cap() {
     }
 }
 
+/// The cap comes while the silence after the command lasts: nothing that was said is missing.
+#[test]
+fn who_is_silent_when_the_cap_comes_was_heard_out_but_for_a_key_that_is_held() {
+    let command = sentence(PASTA);
+    let max_ms = (800 + command.len() / 16 + 400) as u32;
+    let config = ListenConfig { max_ms, ..ListenConfig::default() };
+    let sound = [room(1000), command, room(1500)].concat();
+    for (arm, expected) in [(ARM, "SP.silence"), (HOLD, "SP.cap")] {
+        let events = play(Listener::new(&config, None), &sound, &[], &[(8000, arm)]);
+        assert_eq!(short(&events), expected);
+        let Some((_, ListenEvent::End(reason))) = events.last() else { panic!("{events:?}") };
+        println!("{reason:?} after at most {max_ms} ms");
+        // Sooner than silence ends it.
+        assert!(matches!(reason, EndReason::Silence(..640) | EndReason::Cap), "{reason:?}");
+    }
+}
+
 #[test]
 fn a_pause_is_taken_back_and_its_sound_follows() {
     let sound = [room(1000), sentence(STOVE), room(450), sentence(PASTA), room(1502)].concat();
