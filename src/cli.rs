@@ -568,3 +568,6 @@ fn hear_both_ways(
     let margin = least.is_finite().then(|| f64::from(least));
     Ok(eval::Heard { calls: streamed.calls, latency_ms: Some(streamed.latency_ms), margin })
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,10 +177,10 @@ impl<'a> Worker<'a> {
         if self.current != Some(turn) {
             return Ok(());
         }
-        // Sound that comes while a draft stands only waits.
         if let Job::Draft(pause) = job {
             self.pause = pause;
         }
+        // Sound that comes while a draft stands only waits.
         self.drafting = matches!(job, Job::Draft(_)) || (self.drafting && matches!(job, Job::Hear(_)));
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));

@@ -178,6 +178,25 @@ fn a_microphone_comes_and_goes_and_settings_change() {
 }
 
 #[test]
+fn a_call_that_two_drafts_make_ends_a_command_sooner_where_it_may() {
+    let Some(house) = House::new(&SINKS, "early_silence_ms = 400") else { return };
+    let spoken = scene(&[(1000, &wake_word()), (300, &sample("light-over-the-stove.flac"))]);
+    let endpoint_ms = || {
+        let (turn, _) = house.says(&spoken);
+        assert_eq!(done(&turn), STOVE, "{turn}");
+        let endpoint_ms = turn["after"]["endpoint_ms"].as_f64().expect("it is told");
+        println!("ended {endpoint_ms} ms after the last sample of speech, {} drafts", turn["timeline"]["drafts"]);
+        endpoint_ms
+    };
+    // A machine that is busy elsewhere may once be too slow for two drafts.
+    let early = (0..3).map(|_| endpoint_ms()).find(|&ms| ms < 600.0);
+    assert!(early.is_some_and(|ms| ms >= 400.0), "{early:?}");
+    house.reload("");
+    let usual = endpoint_ms();
+    assert!((650.0..1000.0).contains(&usual), "{usual}");
+}
+
+#[test]
 fn a_timer_rings() {
     let Some(house) = House::new(&SINKS, "") else { return };
     let (_, text) = house.hearth(&["ask", "--daemon", "--json", "--text", "set a timer for five seconds"]);

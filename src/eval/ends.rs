@@ -27,7 +27,9 @@ impl FromStr for Setting {
         let maybe = |text: &str| if text == "-" { Ok(None) } else { number(text).map(Some) };
         let [early, usual, late] = text.split('/').collect::<Vec<_>>()[..] else { return Err(wrong()) };
         let (early_ms, usual_ms, late_ms) = (maybe(early)?, number(usual)?, maybe(late)?);
-        let in_order = early_ms.is_none_or(|ms| ms <= usual_ms) && late_ms.is_none_or(|ms| ms >= usual_ms);
+        // As in the configuration.
+        let in_order =
+            early_ms.is_none_or(|ms| (250..=usual_ms).contains(&ms)) && late_ms.is_none_or(|ms| ms >= usual_ms);
         if in_order { Ok(Self { early_ms, usual_ms, late_ms }) } else { Err(wrong()) }
     }
 }
@@ -189,11 +191,13 @@ mod tests {
 
     #[test]
     fn settings_are_read_as_they_are_written() {
-        for text in ["-/700/-", "400/700/1200", "-/700/1200", "300/700/-"] {
+        for text in ["-/700/-", "400/700/1200", "-/700/1200", "250/700/-", "700/700/700"] {
             let setting = text.parse::<Setting>().expect(text);
             assert_eq!(setting.to_string(), text);
         }
-        for text in ["", "700", "-/-/-", "800/700/-", "-/700/600", "400/700", "1/2/3/4", "-/99/-", "a/700/-"] {
+        for text in
+            ["", "700", "-/-/-", "800/700/-", "-/700/600", "400/700", "1/2/3/4", "-/99/-", "249/700/-", "a/700/-"]
+        {
             assert!(text.parse::<Setting>().is_err(), "{text}");
         }
     }

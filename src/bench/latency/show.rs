@@ -40,11 +40,13 @@ impl std::fmt::Display for Latency {
                 )?;
             }
         }
+        // Fewer rounds have no 95 of 100.
+        let late = if *rounds < 20 { "worst" } else { "p95" };
         for Length { speech_ms, batch, streamed } in &self.lengths {
             let told = |way: &Way| way.told_p95_ms.map_or("-".to_owned(), |ms| format!("{ms:.0}"));
             write!(
                 f,
-                "\n{:.1} s: p95 of the first token {:.0} batch and {:.0} streamed, told {} and {}; the longest block took {:.0} ms; \
+                "\n{:.1} s: {late} of the first token {:.0} batch and {:.0} streamed, told {} and {}; the longest block took {:.0} ms; \
                  computing took {:.2} of the time of the speech",
                 speech_ms / 1000.0,
                 batch.first_token_p95_ms,
