@@ -251,6 +251,60 @@ fn streamed_audio_rows_equal_transformers() {
     assert!(worst <= LIMIT);
 }
 
+/// Drafts and resumes between the blocks: the rows of a draft are those of the sound that it heard, and those that are given out in
+/// the end are those of the whole.
+#[test]
+fn drafts_that_are_taken_back_leave_the_rows_as_they_were() {
+    let spec = serde_json::json!({"samples": 32_123, "seed": 11, "noise": 0.2, "gate_samples": 7_000, "sines": [[190.0, 0.3]]});
+    let samples = signal(&spec);
+    let mut state = 3_u32;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize % n
+    };
+    for name in ["tiny-split-fp32", "lookalike-fp32"] {
+        let mut model = Model::open(name);
+        let width = model.folder.config.text_config.hidden_size;
+        let mut hearing = Hearing::open(&model.folder, model.features.clone(), OPTIONS).expect("the encoder opens");
+        assert_eq!(hearing.carries_state(), name == "tiny-split-fp32");
+        let expected = model.audio_rows(&samples);
+        let (mut worst, mut worst_draft, mut drafts) = (0.0_f32, 0.0_f32, 0);
+        // Blocks of 1 to 50 rows, then random cuts; the window encoder does it with fewer, since it is dear.
+        let rounds: Vec<usize> = (1..=60).filter(|round| hearing.carries_state() || round % 5 == 3).collect();
+        for round in rounds {
+            hearing.reset().expect("a fresh start");
+            let (mut rows, mut heard) = (Vec::new(), 0);
+            while heard < samples.len() {
+                let n = if round <= 50 { round * 640 } else { 1 + below(16_000) };
+                let to = (heard + n).min(samples.len());
+                hearing.push(&samples[heard..to]);
+                heard = to;
+                rows.extend(hearing.whole_rows(1 + below(8), &model.interrupt).expect("it runs"));
+                if features::frames(heard) == 0 || below(3) > 0 {
+                    continue;
+                }
+                drafts += 1;
+                // As a draft does it.
+                if hearing.carries_state() {
+                    rows.extend(hearing.whole_rows(1, &model.interrupt).expect("it runs"));
+                }
+                rows.extend(hearing.tail(&model.interrupt).expect("it runs"));
+                if drafts % 3 == 0 {
+                    worst_draft = worst_draft.max(error(&rows, &model.audio_rows(&samples[..heard])));
+                }
+                rows.truncate(hearing.resume() * width);
+            }
+            if hearing.carries_state() {
+                rows.extend(hearing.whole_rows(1, &model.interrupt).expect("it runs"));
+            }
+            rows.extend(hearing.tail(&model.interrupt).expect("it runs"));
+            worst = worst.max(error(&rows, &expected));
+        }
+        println!("{name}: rows after {drafts} drafts {worst:.1e}, of drafts {worst_draft:.1e}");
+        assert!(drafts > 10 && worst <= LIMIT && worst_draft <= LIMIT);
+    }
+}
+
 /// A published folder has the whole encoder only: each block is encoded behind all that it depends on.
 #[test]
 fn audio_rows_of_windows_equal_those_of_the_whole() {

@@ -64,6 +64,12 @@ fn batch(model: &mut Gemma, samples: &[f32], start: Start) -> Vec<ReplyEvent> {
     commit(model)
 }
 
+/// The reply to the last, token by token: those that were chosen, how many there were, and how many the grammar forced.
+fn tokens(model: &Gemma) -> (Vec<u32>, usize, usize) {
+    let times = model.timeline();
+    (model.choices().iter().map(|choice| choice.token).collect(), times.tokens, times.forced_tokens)
+}
+
 #[test]
 fn a_resumed_draft_equals_hearing_it_all_at_once() {
     check_resume(&mut load("tiny-split-fp32"));
@@ -79,7 +85,8 @@ fn check_resume(model: &mut Gemma) {
     // No length is a multiple of a row (640 samples), but for two that are, and the shortest has no whole row.
     for cuts in [vec![700, 16_123], vec![15_999, 16_000, 16_001, 20_480], vec![5_000, 9_999, 15_360, 31_313]] {
         let all = sound(*cuts.last().expect("a length"));
-        let expected = batch(model, &all, Start::Fresh);
+        let expected = (batch(model, &all, Start::Fresh), tokens(model));
+        assert!(!expected.1.0.is_empty(), "something is chosen");
         model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
         let mut from = 0;
         for (i, &to) in cuts.iter().enumerate() {
@@ -98,7 +105,7 @@ fn check_resume(model: &mut Gemma) {
             }
         }
         model.draft().expect("it drafts");
-        assert_eq!(commit(model), expected, "{cuts:?}");
+        assert_eq!((commit(model), tokens(model)), expected, "{cuts:?}");
     }
 }
 
@@ -120,17 +127,20 @@ fn check_streamed(model: &mut Gemma) {
     };
     for round in 0..12 {
         let all = sound(3_000 + below(45_000));
-        let expected = batch(model, &all, Start::Fresh);
+        let expected = (batch(model, &all, Start::Fresh), tokens(model));
+        assert!(!expected.1.0.is_empty(), "something is chosen");
         model.begin(TurnId(2), Start::Fresh).expect("a turn begins");
         // From single samples' worth of time to 50 rows in one piece.
         let longest = [100, 641, 5_000, 32_000][round % 4];
+        // As many drafts as come of it: up to some dozens.
+        let one_in = [20, 6, 2, 1][round % 4];
         let mut rest = all.as_slice();
         let mut drafts = 0;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at((1 + below(longest)).min(rest.len()));
             model.hear(piece).expect("it is heard");
             rest = after;
-            if !rest.is_empty() && below(6) == 0 && drafts < 4 {
+            if !rest.is_empty() && below(one_in) == 0 {
                 drafts += 1;
                 model.draft().expect("it drafts");
                 for _ in 0..below(4) {
@@ -140,7 +150,8 @@ fn check_streamed(model: &mut Gemma) {
             }
         }
         model.draft().expect("it drafts");
-        assert_eq!(commit(model), expected, "round {round}, {} samples, {drafts} drafts", all.len());
+        println!("round {round}: {} samples, {drafts} drafts, {} tokens", all.len(), expected.1.1);
+        assert_eq!((commit(model), tokens(model)), expected, "round {round}, {} samples, {drafts} drafts", all.len());
     }
 }
 
