@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::listen::ListenConfig;
-use crate::listen::segment::{self, Frame, SegmentEvent, Segmenter};
+use crate::listen::segment::{Frame, SegmentEvent, Segmenter};
 use crate::listen::vad::FRAME;
 
 const ENDS: EndSilences = EndSilences { early_ms: Some(400), late_ms: Some(1200) };
@@ -170,21 +170,13 @@ fn answered_ms(early_ms: Option<u32>, draft_ms: usize) -> usize {
     for now_ms in -320.. {
         if now_ms % FRAME_MS as i32 == 0 {
             let event = segmenter.push(frame(now_ms <= 0, now_ms.unsigned_abs() as usize / FRAME_MS));
-            let heard = event.and_then(|event| match event {
-                SegmentEvent::Started { .. } => Some(ListenEvent::SpeechStarted),
-                SegmentEvent::Resumed => Some(ListenEvent::Resumed),
-                SegmentEvent::Paused | SegmentEvent::StillPaused => {
-                    pauses += 1;
-                    Some(if event == SegmentEvent::Paused {
-                        ListenEvent::Pause(pauses)
-                    } else {
-                        ListenEvent::StillPaused(pauses)
-                    })
-                }
-                SegmentEvent::Ended(segment) => {
-                    assert_eq!(segment.reason, segment::EndReason::Silence);
-                    Some(ListenEvent::End(EndReason::Silence((segment.quiet / 16) as u32)))
-                }
+            pauses += u32::from(matches!(event, Some(SegmentEvent::Paused | SegmentEvent::StillPaused)));
+            let heard = event.map(|event| match event {
+                SegmentEvent::Started { .. } => ListenEvent::SpeechStarted,
+                SegmentEvent::Resumed => ListenEvent::Resumed,
+                SegmentEvent::Paused => ListenEvent::Pause(pauses),
+                SegmentEvent::StillPaused => ListenEvent::StillPaused(pauses),
+                SegmentEvent::Ended(segment) => ListenEvent::End(EndReason::Silence((segment.quiet / 16) as u32)),
             });
             inputs.extend(heard.map(Input::Heard));
         }
