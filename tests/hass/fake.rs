@@ -154,7 +154,10 @@ impl Fake {
         let mut news = self.inner().news.subscribe();
         let (mut subscription, mut registry) = (Value::Null, Value::Null);
         let mut titles = 0;
-        while door == Door::Open {
+        if door != Door::Open {
+            return;
+        }
+        loop {
             let message = tokio::select! {
                 message = socket.next() => message,
                 told = news.recv() => {
