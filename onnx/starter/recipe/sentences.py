@@ -388,7 +388,9 @@ def _fill(rng, tag, text, fixed=None, held=False, plain=False):
 def generate(rng, n, held_out=False, tags=None, max_words=14):
     """`n` tuples (pattern id, words, calls); only held-out patterns when `held_out`."""
     out = []
-    tags = tags or [t for t in SHARE if t != "noise"]
+    tags = tags or list(SHARE)
+    # Sounds have no words, and some kinds have no pattern held out.
+    tags = [t for t in tags if t != "noise" and (t not in PATTERNS or any(x[2] == held_out for x in PATTERNS[t]))]
     p = [SHARE[t] for t in tags]
     p = [x / sum(p) for x in p]
     while len(out) < n:

@@ -1,6 +1,6 @@
 """Speaks sentences and stores their log-mels: `python synth.py ENGINE N SEED OUT [TAG...]`.
 
-ENGINE is espeak, flite, festival, kokoro or noise (no words at all); tags restrict the sentences. OUT.mel holds f16
+ENGINE is espeak, flite, festival, rhvoice, pico, kokoro or noise (no words at all); tags restrict the sentences. OUT.mel holds f16
 frames [F, 128] one after another (not normalised), OUT.jsonl one line a clip: start, frames, text,
 calls, pattern, voice. Both grow as clips are made, so that a run may be cut short.
 """
@@ -78,6 +78,9 @@ def speak(rng, engine, rows, held=None, kokoro=None):
         elif engine == "flite":
             s = voices.flite_settings(rng, held)
             yield row, voices.flite(text, **s), f"flite/{s['voice']}"
+        elif engine in ("rhvoice", "pico"):
+            s = getattr(voices, f"{engine}_settings")(rng)
+            yield row, getattr(voices, engine)(text, **s), f"{engine}/{s['voice']}"
         elif engine == "kokoro":
             s = voices.kokoro_settings(rng, kokoro, held)
             name = "+".join(f"{v}:{w:.2f}" for v, w in s["mixture"])

@@ -1,4 +1,4 @@
-"""The speech synthesisers: espeak-ng, flite, festival, Kokoro, Piper (evaluation only).
+"""The speech synthesisers: espeak-ng, flite, festival, RHVoice, Pico, Kokoro, Piper (evaluation only).
 
 Every function gives 16 kHz mono f32 samples. `train_voice(rng, engine)` and `held_voice(rng,
 engine)` draw a voice and its settings; held-out voices are in no training clip and in no mixture.
@@ -33,6 +33,8 @@ ESPEAK_ACCENTS = ["en-us", "en-us", "en-us", "en-us", "en-gb", "en-gb", "en-gb-x
 FLITE = ["slt", "awb", "kal16", "slt", "awb", "kal"]
 HELD_FLITE = ["rms"]
 FESTIVAL = ["kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts"]
+RHVOICE = ["alan", "bdl", "clb"]
+PICO = ["en-US", "en-GB"]
 HELD_KOKORO = ["af_heart", "bm_george"]
 # Voices made for other languages speak English with an accent; they are mixed in rarely.
 KOKORO_FOREIGN = ["ef_dora", "em_alex", "ff_siwis", "hf_alpha", "hf_beta", "hm_omega", "hm_psi",
@@ -69,6 +71,23 @@ def flite(text, voice, stretch=1.0, pitch=None):
         if pitch:
             cmd += ["--setf", f"int_f0_target_mean={pitch}"]
         subprocess.run(cmd + ["-t", text, "-o", f.name], check=False, capture_output=True)
+        return _read(Path(f.name).read_bytes())
+
+
+def rhvoice(text, voice, rate=100, pitch=100):
+    """One sentence by RHVoice; `rate` and `pitch` in percent."""
+    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm") as f:
+        subprocess.run(["RHVoice-test", "-p", voice, "-r", str(rate), "-t", str(pitch), "-o", f.name],
+                       input=text.encode(), check=False, capture_output=True)
+        return _read(Path(f.name).read_bytes())
+
+
+def pico(text, voice, rate=100, pitch=100):
+    """One sentence by SVOX Pico; `rate` and `pitch` in percent."""
+    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm") as f:
+        subprocess.run(["pico2wave", "-l", voice, "-w", f.name,
+                        f'<pitch level="{pitch}"><speed level="{rate}">{text}</speed></pitch>'],
+                       check=False, capture_output=True)
         return _read(Path(f.name).read_bytes())
 
 
@@ -178,6 +197,14 @@ def flite_settings(rng, held=None):
     v = str(rng.choice(HELD[held]["flite"] if held else FLITE))
     pitch = int(rng.integers(85, 150)) if v != "slt" else int(rng.integers(150, 230))
     return dict(voice=v, stretch=float(rng.uniform(0.85, 1.25)), pitch=pitch)
+
+
+def rhvoice_settings(rng):
+    return dict(voice=str(rng.choice(RHVOICE)), rate=int(rng.integers(80, 130)), pitch=int(rng.integers(85, 116)))
+
+
+def pico_settings(rng):
+    return dict(voice=str(rng.choice(PICO)), rate=int(rng.integers(80, 135)), pitch=int(rng.integers(65, 130)))
 
 
 def kokoro_settings(rng, kokoro, held=None):
