@@ -126,15 +126,17 @@ fn a_home_that_changes_is_told_whole_or_not_at_all() {
 
 #[test]
 fn the_answer_to_a_question_is_yes_or_no_or_nothing() {
-    let answers = |tool: &ToolSpec| ["confirm", "deny"].contains(&tool.name.as_str());
+    let yes_or_no = |tool: &ToolSpec| ["confirm", "deny"].contains(&tool.name.as_str());
     let mut starters = schema::load(&root().join("onnx/starter/tools.json")).unwrap();
-    starters.retain(|tool| !answers(tool));
-    let words = declare::tools().into_iter().filter(answers);
+    starters.retain(|tool| !yes_or_no(tool));
+    let words = declare::tools().into_iter().filter(yes_or_no);
     let tools: Vec<ToolSpec> = starters.iter().cloned().chain(words).collect();
     let dir = root().join("target/fixtures/tiny-split-q8");
     let mut model = load(&dir, &Declared { system: String::new(), tools });
     // It has no word for yes, and decodes as always.
     let mut other = load(&dir, &Declared { system: String::new(), tools: starters });
+    // What talks about the question is an answer to it too.
+    let answering = |name: &str| ["confirm", "deny", "correct", "stop", "repeat"].contains(&name);
     let (mut answers, mut others) = (0, 0);
     for samples in (1..40).map(|n| n * 1_111) {
         let called = |events: &[ReplyEvent]| {
@@ -145,14 +147,14 @@ fn the_answer_to_a_question_is_yes_or_no_or_nothing() {
             calls.collect::<Vec<_>>()
         };
         let (free, asked) = (reply(&mut model, samples, Start::Continue), reply(&mut model, samples, Start::Answer));
-        assert!(called(&asked).iter().all(|(name, _)| ["confirm", "deny"].contains(&name.as_str())), "{asked:?}");
+        assert!(called(&asked).iter().all(|(name, _)| answering(name)), "{asked:?}");
         if let Some((name, margin)) = called(&asked).first() {
             // What would rather have been another call is a doubtful yes.
             let same = called(&free).first().is_some_and(|(first, _)| first == name);
             assert!(same || margin.is_some_and(|margin| margin < 0.0), "{name} {margin:?}, else {free:?}");
             answers += 1;
         }
-        others += called(&free).iter().filter(|(name, _)| !["confirm", "deny"].contains(&name.as_str())).count();
+        others += called(&free).iter().filter(|(name, _)| !answering(name)).count();
         assert_eq!(reply(&mut other, samples, Start::Answer), reply(&mut other, samples, Start::Continue));
     }
     println!("{answers} answers; without the question {others} other calls");
