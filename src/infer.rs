@@ -81,8 +81,10 @@ pub fn run(
             }
         }
         let result = match backlog.jobs.pop_front() {
-            None => worker.advance(report),
             Some((turn, job)) => worker.job(turn, job, report),
+            None if worker.drafting => worker.advance(report),
+            // A draft came, and was taken back before it was begun.
+            None => Ok(()),
         };
         if let Err(error) = result {
             worker.give_up(&error, report);
@@ -396,7 +398,7 @@ mod tests {
 
 #[cfg(test)]
 mod tests_of_news {
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{SyncSender, channel, sync_channel};
 
     use super::*;
     use crate::dialogue::ToolResult;
@@ -407,6 +409,9 @@ mod tests_of_news {
     struct Scribe {
         wrote: Vec<String>,
         interruptions: usize,
+        /// What comes while it hears.
+        meanwhile: Vec<Job>,
+        jobs: Option<SyncSender<(TurnId, Job)>>,
     }
 
     impl Scribe {
@@ -424,6 +429,10 @@ mod tests_of_news {
             self.write("begin")
         }
         fn hear(&mut self, _samples: &[f32]) -> Result<(), ModelError> {
+            let jobs = self.jobs.take();
+            self.meanwhile.drain(..).for_each(|job| {
+                jobs.iter().for_each(|jobs| jobs.send((TurnId(1), job.clone())).expect("it is read by our own thread"));
+            });
             self.write("hear")
         }
         fn read(&mut self, _text: &str) -> Result<(), ModelError> {
@@ -433,7 +442,8 @@ mod tests_of_news {
             self.write("draft")
         }
         fn advance(&mut self) -> Result<bool, ModelError> {
-            Ok(false)
+            let stands = self.wrote.last().is_some_and(|last| last == "draft");
+            if stands { Ok(false) } else { Err(ModelError::OutOfOrder("no draft stands")) }
         }
         fn drafted(&self) -> Option<Drafted> {
             None
@@ -464,6 +474,33 @@ mod tests_of_news {
         fn cancel(&mut self) -> Result<(), ModelError> {
             self.write("cancel")
         }
+    }
+
+    /// A draft and its end that come while a block is heard are nothing to do, and the turn goes on.
+    #[test]
+    fn a_draft_that_was_taken_back_before_it_was_begun_fails_no_turn() {
+        crate::onnx::init(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.local/lib/libonnxruntime.so")))
+            .expect("scripts/setup installs ONNX Runtime");
+        let ((jobs, queue), (report, reports)) = (sync_channel(16), channel());
+        let meanwhile = vec![Job::Draft(1), Job::Resume];
+        let mut model = Scribe { meanwhile, jobs: Some(jobs.clone()), ..Scribe::default() };
+        let thread = std::thread::spawn(move || {
+            let interrupt = Interrupt::new().expect("the runtime is open");
+            run(&mut model, &interrupt, &Pulse::default(), &queue, &mut |what| {
+                // Nobody reads what comes after the end.
+                let _ = report.send(what);
+            });
+            model.wrote
+        });
+        let give = |job| jobs.send((TurnId(1), job)).expect("the thread lives");
+        [Job::Begin(Start::Fresh), Job::Hear(vec![0.0])].into_iter().for_each(give);
+        // Long enough for there to be nothing to do.
+        std::thread::sleep(Duration::from_millis(100));
+        [Job::Draft(2), Job::Commit].into_iter().for_each(give);
+        let told = reports.recv().expect("it answers");
+        assert!(matches!(told, Report::Times(TurnId(1), _)), "{told:?}");
+        drop(jobs);
+        assert_eq!(thread.join().expect("it does not panic"), ["begin", "hear", "draft", "commit"]);
     }
 
     /// News wait for the end of a turn, the last of several counts, and who is interrupted tries again.
