@@ -18,9 +18,10 @@ import synth
 import voices
 
 
-def room(rng, x):
-    """Puts quiet around a clip (0.2 to 0.5 s), and a faint noise floor under it."""
-    a, b = (int(rng.uniform(0.2, 0.5) * features.RATE) for _ in range(2))
+def room(rng, x, after_s=None):
+    """Puts quiet around a clip (0.2 to 0.5 s, or `after_s` after it), and a faint noise floor under it."""
+    a = int(rng.uniform(0.2, 0.5) * features.RATE)
+    b = int((rng.uniform(0.2, 0.5) if after_s is None else after_s) * features.RATE)
     x = np.concatenate([np.zeros(a, np.float32), x, np.zeros(b, np.float32)])
     x = x * rng.uniform(0.4, 1.2)
     return x + rng.normal(0, rng.uniform(2e-4, 1.5e-3), len(x)).astype(np.float32)

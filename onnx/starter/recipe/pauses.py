@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
+import evalset
 import features
 import sentences
 import synth
@@ -35,15 +36,6 @@ def speaker(rng, i):
     return f"espeak/{s['voice']}", lambda text: voices.espeak(text, **s)
 
 
-def room(rng, x):
-    """Quiet before and after, and a faint noise floor under all: (samples, when the speech is over in s)."""
-    before = int(rng.uniform(0.2, 0.5) * features.RATE)
-    over = before + len(x) - int(KEEP * features.RATE)
-    x = np.concatenate([np.zeros(before), x, np.zeros(int(QUIET_S * features.RATE))]) * rng.uniform(0.4, 1.2)
-    x = x + rng.normal(0, rng.uniform(2e-4, 1.5e-3), len(x))
-    return np.clip(x, -1, 1).astype(np.float32), over / features.RATE
-
-
 class Folder:
     """Clips and their labels."""
 
@@ -52,9 +44,10 @@ class Folder:
         path.mkdir(parents=True, exist_ok=True)
 
     def add(self, name, rng, x, label):
-        x, speech_s = room(rng, x)
+        x = np.clip(evalset.room(rng, x, QUIET_S), -1, 1)
         sf.write(self.path / name, x, features.RATE, subtype="PCM_16")
-        self.labels[name] = label | {"speech_s": round(speech_s, 4)}
+        over = len(x) - int(QUIET_S * features.RATE) - int(KEEP * features.RATE)
+        self.labels[name] = label | {"speech_s": round(over / features.RATE, 4)}
 
     def close(self):
         (self.path / "labels.json").write_text(json.dumps(self.labels, indent=1) + "\n")

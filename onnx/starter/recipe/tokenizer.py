@@ -11,7 +11,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 import vocab
 
-# The weights in training; the shipped ones have a folder of their own above it.
 FOLDER = Path(__file__).resolve().parents[1]
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|tool>", "<tool|>", "<|tool_call>",
            "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>', "<|think|>",

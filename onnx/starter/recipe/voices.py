@@ -1,7 +1,7 @@
 """The speech synthesisers: espeak-ng, flite, festival, RHVoice, Pico, Kokoro, Piper (evaluation only).
 
-Every function gives 16 kHz mono f32 samples. `train_voice(rng, engine)` and `held_voice(rng,
-engine)` draw a voice and its settings; held-out voices are in no training clip and in no mixture.
+Every function gives 16 kHz mono f32 samples. `ENGINE_settings(rng)` draws a voice and its settings;
+held-out voices are in no training clip and in no mixture.
 """
 
 import io
@@ -64,31 +64,29 @@ def espeak(text, voice, pitch=50, speed=165):
     return _read(out)
 
 
+def _spoken(command, text=""):
+    """What a program says that reads `text` and writes a WAV file; `command` makes its arguments of the file's name."""
+    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm") as f:
+        subprocess.run(command(f.name), input=text.encode(), check=False, capture_output=True)
+        return _read(Path(f.name).read_bytes())
+
+
 def flite(text, voice, stretch=1.0, pitch=None):
     """One sentence by flite; `stretch` lengthens, `pitch` is the mean in Hz."""
-    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm") as f:
-        cmd = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch}"]
-        if pitch:
-            cmd += ["--setf", f"int_f0_target_mean={pitch}"]
-        subprocess.run(cmd + ["-t", text, "-o", f.name], check=False, capture_output=True)
-        return _read(Path(f.name).read_bytes())
+    mean = ["--setf", f"int_f0_target_mean={pitch}"] if pitch else []
+    setting = ["--setf", f"duration_stretch={stretch}", *mean]
+    return _spoken(lambda wav: ["flite", "-voice", voice, *setting, "-t", text, "-o", wav])
 
 
 def rhvoice(text, voice, rate=100, pitch=100):
     """One sentence by RHVoice; `rate` and `pitch` in percent."""
-    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm") as f:
-        subprocess.run(["RHVoice-test", "-p", voice, "-r", str(rate), "-t", str(pitch), "-o", f.name],
-                       input=text.encode(), check=False, capture_output=True)
-        return _read(Path(f.name).read_bytes())
+    return _spoken(lambda wav: ["RHVoice-test", "-p", voice, "-r", str(rate), "-t", str(pitch), "-o", wav], text)
 
 
 def pico(text, voice, rate=100, pitch=100):
     """One sentence by SVOX Pico; `rate` and `pitch` in percent."""
-    with tempfile.NamedTemporaryFile(suffix=".wav", dir="/dev/shm") as f:
-        subprocess.run(["pico2wave", "-l", voice, "-w", f.name,
-                        f'<pitch level="{pitch}"><speed level="{rate}">{text}</speed></pitch>'],
-                       check=False, capture_output=True)
-        return _read(Path(f.name).read_bytes())
+    marked = f'<pitch level="{pitch}"><speed level="{rate}">{text}</speed></pitch>'
+    return _spoken(lambda wav: ["pico2wave", "-l", voice, "-w", wav, marked])
 
 
 def festival_many(texts, voice, stretch=1.0):
