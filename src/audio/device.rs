@@ -312,9 +312,12 @@ pub(super) fn format_name(format: SampleFormat) -> &'static str {
     }
 }
 
-/// Whether a stream is over after this kind of error. An underrun or another route is not the end.
+/// Whether a stream is over after this kind of error. An underrun or another route is not the end, nor what ALSA may say
+/// in passing (its plugin for PulseAudio on a busy machine: an I/O error from `snd_pcm_avail_delay`): whether sound moves
+/// on after it is for the caller to see.
 pub(super) fn is_fatal(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::Xrun | ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied)
+    use ErrorKind::{BackendError, DeviceChanged, RealtimeDenied, Xrun};
+    !matches!(kind, Xrun | DeviceChanged | RealtimeDenied | BackendError)
 }
 
 #[cfg(test)]
@@ -337,6 +340,7 @@ mod tests {
     #[test]
     fn only_real_ends_end_a_stream() {
         assert!(!is_fatal(ErrorKind::Xrun));
+        assert!(!is_fatal(ErrorKind::BackendError));
         assert!(is_fatal(ErrorKind::DeviceNotAvailable));
         assert!(is_fatal(ErrorKind::StreamInvalidated));
     }

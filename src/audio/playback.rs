@@ -7,9 +7,9 @@
 //! device's own thread, which neither locks nor allocates here. Decides nothing and makes no sound of its own.
 
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
@@ -145,8 +145,8 @@ struct Shared {
     taken: AtomicU64,
     /// Asks the source to fade out and to throw away what is in the ring; the source clears it when it has.
     stop: AtomicBool,
-    /// Set when the stream is over.
-    failed: AtomicBool,
+    /// Set when the stream is over: why.
+    ended: OnceLock<String>,
     /// Emitted samples that found no room in the tap.
     tap_overruns: AtomicU64,
 }
@@ -206,7 +206,7 @@ impl Speaker {
             let shared = shared.clone();
             move |error: cpal::Error| {
                 if device::is_fatal(error.kind()) {
-                    shared.failed.store(true, Ordering::Release);
+                    shared.ended.get_or_init(|| with_causes(&error));
                 }
             }
         };
@@ -302,7 +302,7 @@ impl Play for Speaker {
     /// Opens the device unless it is open and still the wanted one.
     fn ready(&mut self) -> Result<(), PlayError> {
         if let Some(open) = &mut self.open {
-            let failed = open.shared.failed.load(Ordering::Acquire);
+            let failed = open.shared.ended.get().is_some();
             let mut current = Some(true);
             if !failed && open.asked.elapsed() > ASK {
                 open.asked = Instant::now();
@@ -341,8 +341,8 @@ impl Open {
             let asleep = taken <= start;
             if taken != last.0 {
                 last = (taken, Instant::now());
-            } else if self.shared.failed.load(Ordering::Acquire) {
-                return Err(self.lost("the stream has ended".into()));
+            } else if let Some(reason) = self.shared.ended.get() {
+                return Err(self.lost(reason.clone()));
             } else if last.1.elapsed() > if asleep { ASLEEP } else { STALLED } {
                 return Err(self.lost(format!("it has taken no sound for {} s", last.1.elapsed().as_secs())));
             }
@@ -366,7 +366,7 @@ impl Open {
         self.shared.stop.store(true, Ordering::Release);
         let asked = Instant::now();
         while self.shared.stop.load(Ordering::Acquire) {
-            if self.shared.failed.load(Ordering::Acquire) || asked.elapsed() > STALLED {
+            if self.shared.ended.get().is_some() || asked.elapsed() > STALLED {
                 return Err(self.lost("it could not be stopped".into()));
             }
             std::thread::sleep(POLL / 5);
