@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 #[path = "sound/house.rs"]
 mod house;
+mod models;
 mod sound;
 
 use house::{House, LIMIT, SINKS, STOVE, done, root, sample, scene, wake_word};
@@ -27,19 +28,15 @@ const DOUBT: &str = "Did you want me to ";
 /// A copy of a model folder whose manifest says so much more.
 fn folder(from: &str, facts: &Value) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let source = root().join(from).join(".");
-    assert!(Command::new("cp").arg("-r").arg(source).arg(dir.path()).status().unwrap().success());
-    let path = dir.path().join("manifest.json");
-    let mut manifest: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    manifest.as_object_mut().unwrap().extend(facts.as_object().unwrap().clone());
-    std::fs::write(&path, manifest.to_string()).unwrap();
+    models::copy(&root().join(from), dir.path(), facts);
     dir
 }
 
 /// The small random model with the starter's tools, but for those that say the last call or sentence again, and words for
-/// yes and no.
-fn chance(facts: &Value) -> TempDir {
-    let dir = folder("target/fixtures/tiny-split-q8", &json!({"phrases": false, "history": false}));
+/// yes and no; and with a threshold, if there is one.
+fn chance(min_margin: Option<f32>) -> TempDir {
+    let facts = json!({"phrases": false, "history": false, "min_margin": min_margin});
+    let dir = folder("target/fixtures/tiny-split-q8", &facts);
     let mut tools: Value =
         serde_json::from_str(&std::fs::read_to_string(root().join("onnx/starter/tools.json")).unwrap()).unwrap();
     let all = tools.as_array_mut().unwrap();
@@ -50,10 +47,6 @@ fn chance(facts: &Value) -> TempDir {
         }
     }
     std::fs::write(dir.path().join("tools.json"), tools.to_string()).unwrap();
-    let path = dir.path().join("manifest.json");
-    let mut manifest: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    manifest.as_object_mut().unwrap().extend(facts.as_object().unwrap().clone());
-    std::fs::write(&path, manifest.to_string()).unwrap();
     dir
 }
 
@@ -99,8 +92,9 @@ fn only_call(answer: &Answer) -> Option<(f32, Outcome)> {
 
 #[test]
 fn the_manifest_says_what_is_asked_back_and_a_doubtful_yes_does_nothing() {
+    let _alone = sound::alone();
     let lengths: Vec<usize> = (2..42).map(|n| n * 777).collect();
-    let sure = chance(&json!({}));
+    let sure = chance(None);
     let mut model = hearth(sure.path());
     let mut plain: Vec<(usize, f32, Outcome)> = Vec::new();
     for &n in &lengths {
@@ -114,7 +108,7 @@ fn the_manifest_says_what_is_asked_back_and_a_doubtful_yes_does_nothing() {
     margins.sort_unstable_by(f32::total_cmp);
     let threshold = margins[margins.len() / 2];
     println!("{} single calls, margins {:?} to {:?}, threshold {threshold}", margins.len(), margins[0], margins.last());
-    let unsure = chance(&json!({"min_margin": threshold}));
+    let unsure = chance(Some(threshold));
     let mut model = hearth(unsure.path());
     let (mut asked, mut rivals) = (Vec::new(), 0);
     for (n, margin, outcome) in &plain {
@@ -170,6 +164,7 @@ fn the_manifest_says_what_is_asked_back_and_a_doubtful_yes_does_nothing() {
 
 #[test]
 fn the_program_asks_back_by_the_manifest_and_the_configuration_has_the_last_word() {
+    let _alone = sound::alone();
     let model = folder("onnx/starter", &json!({"min_margin": 99.0}));
     let dir = tempfile::tempdir().unwrap();
     for (setting, outcome, said) in [

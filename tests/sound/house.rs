@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use hearth::audio::{Clip, resample, wav};
@@ -22,6 +23,8 @@ pub struct House {
     pub daemon: Child,
     pub server: Server,
     pub dir: tempfile::TempDir,
+    /// Given back last.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl House {
@@ -35,6 +38,7 @@ impl House {
         if sound::is_missing() {
             return None;
         }
+        let alone = sound::alone();
         let dir = tempfile::tempdir().expect("a folder");
         let server = Server::start(dir.path(), sinks);
         server.pactl(&["set-default-sink", "spk"]).expect("it has one");
@@ -42,7 +46,7 @@ impl House {
         server.pactl(&["set-default-source", "mic.monitor"]);
         write_config(dir.path(), settings);
         let daemon = start(dir.path(), environment);
-        let house = Self { daemon, server, dir };
+        let house = Self { daemon, server, dir, _alone: alone };
         house.wait_for("idle");
         Some(house)
     }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hearth::audio::{Clip, resample, wav};
@@ -15,6 +16,13 @@ pub fn is_missing() -> bool {
     let missing = |program: &&str| Command::new(program).arg("--version").output().is_err();
     let missing = ["pulseaudio", "pactl", "paplay", "parec"].into_iter().find(missing);
     missing.inspect(|program| eprintln!("SKIPPED: {program} is not installed (scripts/setup does it)")).is_some()
+}
+
+/// Sound is made and heard in real time, for which a small machine has to be left alone: while one test of a program holds
+/// this, the others that ask for it wait.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A program that finds only the server of this folder.
