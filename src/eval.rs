@@ -84,6 +84,8 @@ pub struct Label {
     pub file: String,
     /// At most [`MAX_CALLS`].
     pub calls: Vec<Call>,
+    /// When the last word is over, in s, where it is said.
+    pub speech_s: Option<f64>,
 }
 
 /// What became of one clip.
@@ -203,7 +205,7 @@ pub fn parse_labels(text: &str) -> Result<Vec<Label>, String> {
     }
     let label = |(file, entry): (&String, &Value)| {
         let calls = calls_from(entry).map_err(|reason| format!("{file}: {reason}"))?;
-        Ok(Label { file: file.clone(), calls })
+        Ok(Label { file: file.clone(), calls, speech_s: entry["speech_s"].as_f64() })
     };
     entries.iter().map(label).collect()
 }
@@ -440,7 +442,7 @@ fn share(part: usize, whole: usize) -> Option<f64> {
 }
 
 /// The least value that `percent` of the sorted values do not exceed.
-fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
+pub(crate) fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()
 }

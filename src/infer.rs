@@ -54,7 +54,7 @@ pub fn run(
     let mut backlog = Backlog::default();
     loop {
         pulse.beat();
-        if backlog.jobs.is_empty() && !worker.drafting {
+        if backlog.jobs.is_empty() && !worker.is_drafting() {
             match jobs.recv_timeout(IDLE) {
                 Ok((turn, job)) => backlog.push(turn, job),
                 Err(RecvTimeoutError::Timeout) if worker.current.is_none() && worker.news.is_some() => {
@@ -81,10 +81,8 @@ pub fn run(
             }
         }
         let result = match backlog.jobs.pop_front() {
+            None => worker.advance(report),
             Some((turn, job)) => worker.job(turn, job, report),
-            None if worker.drafting => worker.advance(report),
-            // A draft came, and was taken back before it was begun.
-            None => Ok(()),
         };
         if let Err(error) = result {
             worker.give_up(&error, report);
@@ -121,10 +119,8 @@ pub struct Worker<'a> {
     pulse: &'a Pulse,
     /// The turn whose jobs are done; none after it failed.
     current: Option<TurnId>,
-    /// A draft stands and is not decoded to its end.
-    drafting: bool,
-    /// The pause that it was made in.
-    pause: u32,
+    /// The pause in which a draft was made, while that stands and is not decoded to its end.
+    drafting: Option<u32>,
     /// What the model is to be told when there is nothing else to do.
     news: Option<Box<Declared>>,
 }
@@ -132,22 +128,26 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// One that has done nothing yet.
     pub fn new(model: &'a mut dyn Respond, interrupt: &'a Interrupt, pulse: &'a Pulse) -> Self {
-        Self { model, interrupt, pulse, current: None, drafting: false, pause: 0, news: None }
+        Self { model, interrupt, pulse, current: None, drafting: None, news: None }
     }
 
     /// Is there a draft to be [advanced](Self::advance)?
     pub fn is_drafting(&self) -> bool {
-        self.drafting
+        self.drafting.is_some()
     }
 
-    /// Goes on with the draft by one token, and tells what it comes to when that was the last.
+    /// Goes on with the draft by one token, if there is one that is not whole, and tells what it comes to when that was the
+    /// last.
     ///
     /// # Errors
-    /// When no draft stands, or the model fails.
+    /// When the model fails.
     pub fn advance(&mut self, report: &mut dyn FnMut(Report)) -> Result<(), ModelError> {
-        self.drafting = self.model.advance()?;
-        if let (false, Some(turn), Some(drafted)) = (self.drafting, self.current, self.model.drafted()) {
-            report(Report::Drafted(turn, self.pause, drafted));
+        let Some(pause) = self.drafting else { return Ok(()) };
+        if !self.model.advance()? {
+            self.drafting = None;
+            if let (Some(turn), Some(drafted)) = (self.current, self.model.drafted()) {
+                report(Report::Drafted(turn, pause, drafted));
+            }
         }
         Ok(())
     }
@@ -163,11 +163,11 @@ impl<'a> Worker<'a> {
         }
         if let Job::Begin(start) = job {
             self.interrupt.clear();
-            (self.current, self.drafting) = (Some(turn), false);
+            (self.current, self.drafting) = (Some(turn), None);
             return self.model.begin(turn, start);
         }
         if let Job::Transcribe(samples) = job {
-            (self.current, self.drafting) = (None, false);
+            (self.current, self.drafting) = (None, None);
             let transcript = self.transcript(turn, &samples);
             let dropped = self.model.cancel();
             let words = transcript.and_then(|words| dropped.map(|()| words));
@@ -179,11 +179,12 @@ impl<'a> Worker<'a> {
         if self.current != Some(turn) {
             return Ok(());
         }
-        if let Job::Draft(pause) = job {
-            self.pause = pause;
-        }
-        // Sound that comes while a draft stands only waits.
-        self.drafting = matches!(job, Job::Draft(_)) || (self.drafting && matches!(job, Job::Hear(_)));
+        self.drafting = match job {
+            Job::Draft(pause) => Some(pause),
+            // Sound that comes while a draft stands only waits.
+            Job::Hear(_) => self.drafting,
+            _ => None,
+        };
         let mut emit = |event| report(Report::Reply(turn, event));
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
@@ -246,7 +247,7 @@ impl<'a> Worker<'a> {
 
     /// The turn in progress comes to nothing.
     fn give_up(&mut self, error: &ModelError, report: &mut dyn FnMut(Report)) {
-        self.drafting = false;
+        self.drafting = None;
         let Some(turn) = self.current.take() else { return };
         if matches!(error, ModelError::Interrupted) {
             tracing::debug!(turn = turn.0, "interrupted");

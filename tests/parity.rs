@@ -16,6 +16,8 @@ use hearth::model::tokenizer::Tokenizer;
 use hearth::onnx::{self, Interrupt, Options};
 use serde_json::Value;
 
+mod models;
+
 /// The largest error between goldens and fp32 graphs, relative to the largest golden number.
 const LIMIT: f32 = 1e-4;
 const OPTIONS: Options = Options { threads: 2, spin: true };
@@ -467,7 +469,7 @@ fn an_interrupted_run_leaves_the_context_as_it_was() {
 fn check_damage(damage: impl Fn(&Path), expected: &str) {
     let temp = tempfile::tempdir().expect("a folder");
     let from = root().join("target/fixtures/tiny-split-q8");
-    copy(&from, temp.path());
+    models::copy(&from, temp.path(), &serde_json::json!({}));
     damage(temp.path());
     let options = OPTIONS;
     Model::open("tiny-split-fp32");
@@ -481,19 +483,6 @@ fn check_damage(damage: impl Fn(&Path), expected: &str) {
     });
     let error = result.expect_err("the damage is noticed");
     assert!(error.contains(expected) && !error.contains('\n'), "{error}");
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("the fixture") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            std::fs::create_dir_all(&target).expect("a folder");
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).expect("a copy");
-        }
-    }
 }
 
 #[test]

@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::BLOCK;
 use crate::audio::{MODEL_RATE_HZ, wav};
 use crate::config::Config;
@@ -65,15 +63,14 @@ pub fn measure(config: &Config, dir: &Path, settings: &[Setting]) -> Result<Ends
 
 /// Labels, and the end of the speech in each recording.
 fn clips(dir: &Path) -> Result<Vec<(Label, f64)>, Failure> {
-    let labels = eval::read_labels(dir)?;
-    let path = dir.join("labels.json");
-    let text = std::fs::read_to_string(&path).map_err(|source| EvalError::Unreadable { path: path.clone(), source })?;
-    let all: Value = serde_json::from_str(&text).unwrap_or_default();
-    let over = |label: Label| match all[&label.file]["speech_s"].as_f64() {
+    let over = |label: Label| match label.speech_s {
         Some(speech_s) => Ok((label, speech_s)),
-        None => Err(EvalError::BadLabels { path: path.clone(), reason: format!("{}: has no speech_s", label.file) }),
+        None => {
+            let reason = format!("{}: has no speech_s", label.file);
+            Err(EvalError::BadLabels { path: dir.join("labels.json"), reason })
+        }
     };
-    Ok(labels.into_iter().map(over).collect::<Result<_, _>>()?)
+    Ok(eval::read_labels(dir)?.into_iter().map(over).collect::<Result<_, _>>()?)
 }
 
 fn play(gemma: &mut Gemma, config: &Config, setting: Setting, samples: &[f32]) -> Result<Turn, Failure> {

@@ -18,6 +18,7 @@ use crate::audio::resample::resample;
 use crate::config::Config;
 use crate::conversation::Job;
 use crate::dialogue::{ReplyEvent, TurnId};
+use crate::eval::percentile;
 use crate::failure::{Failure, INTERNAL};
 use crate::home::Registry;
 use crate::infer::{self, Report};
@@ -382,7 +383,7 @@ fn sleep_until(when: Instant) {
 fn p95(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_unstable_by(f64::total_cmp);
-    values.get((values.len() * 95).div_ceil(100).saturating_sub(1)).copied()
+    percentile(&values, 95)
 }
 
 fn way(turns: &[Turn]) -> Way {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{Call, Label, score, share};
+use super::{Call, Label, percentile, score, share};
 
 /// Silences that end a command, in ms: `EARLY/USUAL/LATE`, `-` for one that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -143,7 +143,7 @@ impl Figures {
             false_calls,
             wrong_calls,
             mean_ms: per(after_ms.iter().sum(), after_ms.len()),
-            p95_ms: after_ms.get((after_ms.len() * 95).div_ceil(100).saturating_sub(1)).copied().unwrap_or(0.0),
+            p95_ms: percentile(&after_ms, 95).unwrap_or(0.0),
             drafts: per(drafts as f64, turns.len()),
             draft_ms: per(turns.iter().map(|turn| turn.drafts_ms).sum(), drafts),
             turns: turns.to_vec(),
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_turn_that_ends_inside_the_command_is_cut_off() {
         let call = |name: &str| Call { intent: name.to_owned(), slots: Map::new() };
-        let clip = |calls: Vec<Call>| (Label { file: "a.flac".to_owned(), calls }, 2.0);
+        let clip = |calls: Vec<Call>| (Label { file: "a.flac".to_owned(), calls, speech_s: Some(2.0) }, 2.0);
         let turn = |ended_s, calls| Turn { ended_s, calls, drafts: 2, drafts_ms: 30.0, drafted: Vec::new() };
         let clips =
             [clip(vec![call("open")]), clip(vec![call("open")]), clip(vec![call("open")]), clip(vec![]), clip(vec![])];

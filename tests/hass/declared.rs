@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::fake::{Door, Fake};
 use super::server::{self, Admin, Server};
-use super::{block_on, sound};
+use super::{block_on, models, sound};
 
 /// The daemon looks every five seconds whether the home is another; after two looks it has seen what there is.
 const TWO_LOOKS: Duration = Duration::from_secs(11);
@@ -26,16 +26,10 @@ fn root() -> &'static Path {
 
 /// A small random model as one that reads declarations and texts, and only calls.
 fn model(dir: &Path) -> PathBuf {
-    let (from, to) = (root().join("target/fixtures/tiny-split-q8"), dir.join("model"));
-    let copied = Command::new("cp").args(["-r"]).args([&from, &to]).status().expect("it is installed");
-    assert!(copied.success(), "scripts/setup makes {}", from.display());
-    let path = to.join("manifest.json");
-    let text = std::fs::read_to_string(&path).expect("it has one");
-    let mut manifest: Value = serde_json::from_str(&text).expect("it is JSON");
-    for (key, value) in [("declares_tools", true), ("reads_text", true), ("phrases", false), ("history", false)] {
-        manifest[key] = json!(value);
-    }
-    std::fs::write(&path, manifest.to_string()).expect("it is written");
+    let to = dir.join("model");
+    std::fs::create_dir(&to).expect("it is made");
+    let facts = json!({"declares_tools": true, "reads_text": true, "phrases": false, "history": false});
+    models::copy(&root().join("target/fixtures/tiny-split-q8"), &to, &facts);
     std::fs::write(to.join("tools.json"), TOOLS).expect("it is written");
     to
 }

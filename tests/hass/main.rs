@@ -6,6 +6,8 @@ mod certificates;
 mod declared;
 mod fake;
 mod faults;
+#[path = "../models/mod.rs"]
+mod models;
 mod proxy;
 mod sealed;
 mod server;

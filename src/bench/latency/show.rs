@@ -76,31 +76,13 @@ impl Latency {
             let point = |length: &Length| Some((length.speech_ms / 1000.0, way(length)?));
             self.lengths.iter().filter_map(point).collect()
         };
+        let (red, blue) = ("#c0504d", "#1f6fb4");
+        let line = |name, color, dashed, points| plot::Line { name, color, dashed, points };
         let lines = [
-            plot::Line {
-                name: "batch: first sound",
-                color: "#c0504d",
-                dashed: true,
-                points: over(|l| l.batch.first_sound_ms),
-            },
-            plot::Line {
-                name: "batch: first token",
-                color: "#c0504d",
-                dashed: false,
-                points: over(|l| Some(l.batch.first_token_ms)),
-            },
-            plot::Line {
-                name: "streamed: first sound",
-                color: "#1f6fb4",
-                dashed: true,
-                points: over(|l| l.streamed.first_sound_ms),
-            },
-            plot::Line {
-                name: "streamed: first token",
-                color: "#1f6fb4",
-                dashed: false,
-                points: over(|l| Some(l.streamed.first_token_ms)),
-            },
+            line("batch: first sound", red, true, over(|l| l.batch.first_sound_ms)),
+            line("batch: first token", red, false, over(|l| Some(l.batch.first_token_ms))),
+            line("streamed: first sound", blue, true, over(|l| l.streamed.first_sound_ms)),
+            line("streamed: first token", blue, false, over(|l| Some(l.streamed.first_token_ms))),
         ];
         let title = format!("{}, {} threads", self.model, self.threads);
         let marks = [(f64::from(self.silence_ms), "end of the silence")];
