@@ -1,7 +1,7 @@
 """Speaks sentences and stores their log-mels: `python synth.py ENGINE N SEED OUT [TAG...]`.
 
-ENGINE is espeak, flite, festival, rhvoice, pico, kokoro or noise (no words at all); tags restrict the sentences. OUT.mel holds f16
-frames [F, 128] one after another (not normalised), OUT.jsonl one line a clip: start, frames, text,
+ENGINE is espeak, flite, festival, rhvoice, pico, kokoro, hibari or noise (no words at all); tags restrict the sentences.
+OUT.mel holds f16 frames [F, 128] one after another (not normalised), OUT.jsonl one line a clip: start, frames, text,
 calls, pattern, voice. Both grow as clips are made, so that a run may be cut short.
 """
 
@@ -63,7 +63,7 @@ def nothing(rng):
     return (x / max(1e-6, np.abs(x).max()) * level).astype(np.float32), what
 
 
-def speak(rng, engine, rows, held=None, kokoro=None):
+def speak(rng, engine, rows, held=None, kokoro=None, hibari=None):
     """Yields (row, samples, voice) for (pattern, words, calls) rows."""
     if engine == "festival":
         voice, stretch = str(rng.choice(voices.FESTIVAL)), float(rng.uniform(0.85, 1.25))
@@ -85,6 +85,9 @@ def speak(rng, engine, rows, held=None, kokoro=None):
             s = voices.kokoro_settings(rng, kokoro, held)
             name = "+".join(f"{v}:{w:.2f}" for v, w in s["mixture"])
             yield row, kokoro.say(text, **s), f"kokoro/{name}"
+        elif engine == "hibari":
+            s = voices.hibari_settings(rng)
+            yield row, hibari.say(text, **s), f"hibari/{s['pitch']:.2f}"
         elif engine == "noise":
             x, what = nothing(rng)
             yield ("noise", "", []), x, f"noise/{what}"
@@ -94,11 +97,12 @@ def main():
     engine, n, seed, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     rng = np.random.default_rng(seed)
     kokoro = voices.Kokoro() if engine == "kokoro" else None
+    hibari = voices.Hibari() if engine == "hibari" else None
     start = done = 0
     with open(out + ".mel", "wb") as mel, open(out + ".jsonl", "w") as index:
         while done < n:
             rows = sentences.generate(rng, min(40, n - done), tags=sys.argv[5:] or None)
-            for (pattern, text, calls), x, voice in speak(rng, engine, rows, kokoro=kokoro):
+            for (pattern, text, calls), x, voice in speak(rng, engine, rows, kokoro=kokoro, hibari=hibari):
                 x = x if engine == "noise" else trim(x)
                 if x is None or not 0.35 < len(x) / features.RATE < 9.0:
                     continue

@@ -1,4 +1,4 @@
-"""The speech synthesisers: espeak-ng, flite, festival, RHVoice, Pico, Kokoro, Piper (evaluation only).
+"""The speech synthesisers: espeak-ng, flite, festival, RHVoice, Pico, Kokoro, hibari, Piper (evaluation only).
 
 Every function gives 16 kHz mono f32 samples. `ENGINE_settings(rng)` draws a voice and its settings;
 held-out voices are in no training clip and in no mixture.
@@ -152,6 +152,36 @@ class Kokoro:
         return _to_16k(np.asarray(out).reshape(-1), 24000)
 
 
+def _stretched(spectrum, factor):
+    """A log spectrum [bins, frames] with every frequency multiplied by `factor`."""
+    at = np.minimum(np.arange(len(spectrum)) / factor, len(spectrum) - 1).astype(np.float32)
+    low = at.astype(int)
+    high, share = np.minimum(low + 1, len(spectrum) - 1), (at - low)[:, None]
+    return spectrum[low] * (1 - share) + spectrum[high] * share
+
+
+class Hibari:
+    """hibari-tts (Apache-2.0): one voice, distilled from Kokoro's af_heart, a hundred times as fast.
+
+    It predicts pitch and spectra apart, so other speakers are made of it before it becomes sound."""
+
+    def __init__(self):
+        from hibari import Hibari as Engine, dsp
+        self.engine, self.synth = Engine(), dsp.synth
+
+    def say(self, text, british=False, speed=1.0, pitch=1.0, melody=1.0, tract=1.0, seed=0):
+        """`pitch` multiplies the mean pitch, `melody` its movement, `tract` all formants."""
+        ids = self.engine.ids(kokoro_phonemes(text, british))
+        out = self.engine.sess.run(None, {"ids": np.array([ids], np.int64), "speed": np.array([speed], np.float32)})
+        *spectra, f0 = (o[0] for o in out)
+        voiced = f0 > 40
+        if voiced.any():
+            mean = np.log(f0[voiced]).mean()
+            f0 = np.where(voiced, np.exp(mean + np.log(pitch) + melody * (np.log(np.maximum(f0, 1)) - mean)), 0)
+        spectra = [_stretched(x, tract) for x in spectra]
+        return _to_16k(self.synth(*spectra, f0.astype(np.float32), np.random.default_rng(seed)), 24000)
+
+
 class Piper:
     """A Piper voice from its ONNX file; `joe` is kept for evaluation."""
 
@@ -203,6 +233,14 @@ def rhvoice_settings(rng):
 
 def pico_settings(rng):
     return dict(voice=str(rng.choice(PICO)), rate=int(rng.integers(80, 135)), pitch=int(rng.integers(65, 130)))
+
+
+def hibari_settings(rng):
+    """Deep voices have long vocal tracts, more or less."""
+    pitch = float(np.exp(rng.uniform(np.log(0.48), np.log(1.35))))
+    return dict(british=bool(rng.random() < 0.35), speed=float(rng.uniform(0.8, 1.35)), pitch=pitch,
+                melody=float(rng.uniform(0.5, 1.5)), tract=float(np.clip(pitch ** 0.3 * rng.uniform(0.9, 1.1), 0.78, 1.2)),
+                seed=int(rng.integers(1 << 30)))
 
 
 def kokoro_settings(rng, kokoro, held=None):
