@@ -220,3 +220,43 @@ fn the_end_of_a_reply_does_not_wake_it() {
         }
     }
 }
+
+#[test]
+fn the_end_of_a_command_does_not_stop_its_reply() {
+    let clip = |path: &str| {
+        let samples = wav::read_at(&root().join(path), 16_000).expect("it is in the repository").samples;
+        let peak = samples.iter().fold(0.01_f32, |peak, v| peak.max(v.abs()));
+        let last = samples.iter().rposition(|v| v.abs() > 0.01).expect("it is a word");
+        samples[..last].iter().map(|v| v * 0.5 / peak).collect::<Vec<f32>>()
+    };
+    let stove = [
+        clip("tests/fixtures/computer.flac"),
+        vec![0.0; 4_800],
+        clip("onnx/starter/samples/light-over-the-stove.flac"),
+    ]
+    .concat();
+    let config = Config::default();
+    if !config.runtime.onnxruntime.exists() {
+        return println!("SKIPPED: ONNX Runtime is missing, run scripts/setup");
+    }
+    hearth::onnx::init(&root().join(&config.runtime.onnxruntime)).expect("ONNX Runtime opens");
+    // How long after the word the reply begins, of which nothing is heard yet, and where in a chunk of 80 ms.
+    for (silence_ms, offset_ms) in
+        [200, 300, 400, 500, 700, 900].into_iter().flat_map(|ms| [0, 20, 40, 60].map(|o| (ms, o)))
+    {
+        let from = SECOND + offset_ms * 16;
+        let begins = from + stove.len() + silence_ms * 16;
+        let mut sound = vec![0.0; begins + 2 * SECOND];
+        sound[from..].iter_mut().zip(&stove).for_each(|(v, word)| *v += word);
+        let mut listener = listener();
+        for (i, samples) in sound.chunks(160).enumerate() {
+            if i == begins / 160 {
+                listener.command(ListenCommand::Speaking(Some("The light over the stove is on.".into())));
+            }
+            for event in listener.push(samples, &[0.0; 160]).expect("the graphs run") {
+                let after_ms = i as i64 * 10 - begins as i64 / 16;
+                assert!(!matches!(event, ListenEvent::Stop { .. }), "{silence_ms} ms: {event:?} {after_ms} ms later");
+            }
+        }
+    }
+}

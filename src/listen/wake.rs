@@ -21,11 +21,16 @@ use stream::{Graphs, Stream};
 const REFRACTORY: usize = 25;
 /// Chunks after a reply in which its echo may still be heard and scored: 1.2 s.
 const AFTER_REPLY: usize = 15;
+/// Chunks of a reply in which the stop word does not count yet: 0.8 s, since the reply is not heard sooner. What was said
+/// before it, a command that ends in "stove", is still in the window and may be scored.
+const BEFORE_STOP: usize = 10;
 /// Chunks for which a word does not count once the reply said it: its echo comes with the device's latency, and its score
 /// up to 400 ms later.
 const ECHOES: usize = 15;
 /// Of what is rendered, so much of a score is the word.
 const RENDERED: f32 = 0.2;
+/// From this score on a chunk may be the word.
+const SCORED: f32 = 0.5;
 /// A rendered sample below -60 dB of full scale is silence.
 const SILENT: f32 = 1e-3;
 
@@ -109,6 +114,8 @@ pub struct WakeWords {
     ringing: bool,
     /// Chunks until it is again as if nothing had been said.
     guarded: usize,
+    /// Chunks until the stop word counts in this reply; it begins to only where it is not scored already.
+    unstopped: usize,
     /// Heard during a reply in the last chunk: it counts if the reply turns out not to have said it.
     suspect: Option<(usize, f32)>,
 }
@@ -145,6 +152,7 @@ impl WakeWords {
             replying: false,
             ringing: false,
             guarded: 0,
+            unstopped: 0,
             suspect: None,
         })
     }
@@ -166,6 +174,10 @@ impl WakeWords {
         self.graphs.chunk(&mut self.processed, wanted)?;
         self.graphs.chunk(&mut self.raw, wanted)?;
         self.resting = self.resting.saturating_sub(1);
+        let scored = self.heads.iter().enumerate().any(|(i, head)| head.stop && self.score(i) >= SCORED);
+        if self.unstopped > 1 || !scored {
+            self.unstopped = self.unstopped.saturating_sub(1);
+        }
         let found = self.decide(echo);
         for head in &mut self.heads {
             head.said_by_reply = head.said_by_reply.saturating_sub(1);
@@ -195,13 +207,14 @@ impl WakeWords {
             return Some(self.found(head, score));
         }
         let needs = |head: &Head| if guarded && !head.stop { (1.0 + head.threshold) / 2.0 } else { head.threshold };
-        for (i, head) in self.heads.iter().enumerate().filter(|(i, _)| self.score(*i) >= 0.5) {
+        for (i, head) in self.heads.iter().enumerate().filter(|(i, _)| self.score(*i) >= SCORED) {
             let (word, score, needs, in_reply) =
                 (head.word.as_str(), self.score(i), needs(head), head.said_by_reply > 0);
             tracing::debug!(word, score, needs, in_reply, "sounds like a wake word");
         }
         let said = self.heads.iter().enumerate().map(|(i, head)| (i, self.score(i), head));
-        let said = said.filter(|(_, score, head)| *score >= needs(head) && head.said_by_reply == 0);
+        let counts = |head: &Head| head.said_by_reply == 0 && !(head.stop && self.unstopped > 0);
+        let said = said.filter(|(_, score, head)| *score >= needs(head) && counts(head));
         let (head, score, _) = said.max_by(|a, b| a.1.total_cmp(&b.1))?;
         if guarded {
             self.suspect = Some((head, score));
@@ -251,6 +264,10 @@ impl Spot for WakeWords {
     }
 
     fn replying(&mut self, replying: bool) {
+        // What rings is heard between its announcements too.
+        if replying && !self.replying && !self.ringing {
+            self.unstopped = BEFORE_STOP;
+        }
         self.replying = replying;
         if replying {
             self.guarded = AFTER_REPLY;
