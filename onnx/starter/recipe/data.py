@@ -122,7 +122,16 @@ def vary(rng, clips, picks, strength, norm):
             a = at.floor().long()
             w = at - a
             x = x[:, a] * (1 - w) + x[:, (a + 1).clamp(max=127)] * w
-        lead = 2 + int((6 if s == 0 else 46) * rng.random() ** 2)
+        late = s > 0 and rng.random() < 0.3
+        if late:
+            # The microphone opened when somebody spoke already: up to 120 ms are missing.
+            x = x[int(rng.integers(1, 13)):]
+        elif s > 0 and rng.random() < 0.2:
+            # What is left of a word said before, as of the wake word, and a breath.
+            word = torch.from_numpy(np.asarray(clips.frames(picks[int(rng.integers(len(picks)))]), np.float32))
+            breath = torch.full((int(rng.integers(0, 30)), 128), float(np.log(1e-3)))
+            x = torch.cat([word[-int(rng.integers(4, 26)):], breath, x])
+        lead = 0 if late else 2 + int((6 if s == 0 else 46) * rng.random() ** 2)
         tail = 4 + int((8 if s == 0 else 46) * rng.random() ** 2)
         speech.append((lead, len(x)))
         out.append(F.pad(x, (0, 0, lead, tail), value=float(np.log(1e-3))))
@@ -158,6 +167,7 @@ def vary(rng, clips, picks, strength, norm):
                           * torch.linspace(-0.5, 1, 128))
         shape = shape / shape.mean(1, keepdim=True)
         noise = (level * 10 ** (-snr / 10))[:, None, None] * shape[:, None]
+        noise = noise * torch.tensor(rng.random(b) > 0.1)[:, None, None]  # now and then digital silence
         p = p + noise * -torch.log(torch.rand_like(p).clamp(min=1e-6))
         babble = rng.random(b) < 0.15 * s
         if babble.any():
