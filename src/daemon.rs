@@ -365,7 +365,10 @@ impl Daemon {
                 Output::Say(turn, text) => self.say(Line::Say(turn, text)),
                 Output::Voice(turn, text) => self.say(Line::Voice(turn, text)),
                 Output::EndSpeech(turn) => self.say(Line::End(turn)),
-                Output::Hush(turn) => self.hush.up_to(turn),
+                Output::Hush(turn) => {
+                    self.hush.up_to(turn);
+                    self.turns.hushed(turn);
+                }
                 Output::Play(earcon) => self.say(Line::Play(earcon)),
                 Output::Ring(turn) => self.say(Line::Ring(turn)),
                 Output::Show(state) => self.show(state),

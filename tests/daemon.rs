@@ -94,11 +94,13 @@ fn a_reply_is_interrupted_and_does_not_hear_itself() {
     assert_eq!(house.turns().len(), before, "it heard itself: {:?}", house.turns().last());
     house.server.unload(&air);
 
-    // Cancel stops it as well.
-    assert!(house.hearth(&["say", "--daemon", &long]).0);
+    // Cancel stops it as well, and what was done stands in the history at once.
+    let mut playing = house.server.play("mic", &scene(&[(500, &word), (300, &sample("light-over-the-stove.flac"))]));
     house.wait_for("speaking");
     assert!(house.hearth(&["cancel"]).0);
     assert!(house.wait_for("idle") < Duration::from_secs(2));
+    assert_eq!(house.turns().last().map(done).as_deref(), Some(STOVE), "{:?}", house.turns());
+    playing.wait().expect("it ends");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What the conversation does, as tables of what happens and what is to be done.
 
+use std::time::Duration;
+
 use serde_json::Map;
 
 use super::*;
-use crate::dialogue::{Effect, Stop};
+use crate::dialogue::{Effect, ReplyEvent, Stop, ToolCall, ToolResult};
 
 mod silences;
 

@@ -159,6 +159,13 @@ impl Turns {
         }
     }
 
+    /// The rest of what it says is not heard. One in which all is decided is over; any other is cancelled.
+    pub(super) fn hushed(&mut self, turn: TurnId) {
+        if self.of(turn).is_some_and(|current| current.settled) {
+            self.finish(Ending::Done);
+        }
+    }
+
     /// The turn that ended last did so because nobody spoke.
     pub(super) fn nothing_said(&mut self) {
         self.finish(Ending::NothingSaid);
