@@ -1,7 +1,7 @@
 """The speech synthesisers: espeak-ng, flite, festival, RHVoice, Pico, Kokoro, hibari, Piper (evaluation only).
 
 Every function gives 16 kHz mono f32 samples. `ENGINE_settings(rng)` draws a voice and its settings;
-held-out voices are in no training clip and in no mixture.
+held-out voices are in no training clip and in no mixture (af_heart is heard through hibari, which was distilled from it).
 """
 
 import io
