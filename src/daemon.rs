@@ -1,6 +1,6 @@
 //! The daemon in one readable place: configuration to threads to channels to the select loop to shutdown.
 //!
-//! Three threads do the work (`listen`, `infer`, `speak`, see `start`) and report over one bounded channel; the
+//! Four threads do the work (`listen`, `infer`, `voice`, `speak`, see `start`) and report over one bounded channel; the
 //! [`Conversation`] decides; this file translates between the two, carries out calls, answers the control socket, lets
 //! timers ring and tells systemd. It runs on the thread that called [`run`], in a current-thread runtime, and never blocks
 //! for more than a millisecond: threads are given work with `try_send`, and one whose queue is full is stuck and is treated
@@ -413,7 +413,7 @@ impl Daemon {
     }
 
     fn say(&mut self, line: Line) {
-        let _ = self.threads.lines.try_send(line).inspect_err(|error| stuck("speak", error));
+        let _ = self.threads.lines.try_send(line).inspect_err(|error| stuck("voice", error));
     }
 
     fn ears(&mut self, command: ListenCommand) {

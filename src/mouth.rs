@@ -1,9 +1,10 @@
-//! The body of the speaking thread: owns the voice and the output. It says what it is told, sentence by sentence, reports
-//! when all of a turn has been heard, and falls silent at once when it is hushed. Decides nothing.
+//! The bodies of the two threads that speak. [`Voice`] makes sound of what it is told, sentence by sentence; [`Mouth`]
+//! owns the output, plays one sound after another, reports when all of a turn has been heard, and falls silent at once
+//! when it is hushed. So the next sentence is made while one is heard, and follows it without a gap. They decide nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use crate::audio::playback::{Play, PlayError};
@@ -18,8 +19,12 @@ use crate::threads::Pulse;
 const EARCON_RATE_HZ: u32 = 24_000;
 /// How often an output that is not needed is looked after.
 const LOOK: Duration = Duration::from_secs(1);
+/// Sounds that are made ahead of the one that is heard; with so many waiting the voice waits too.
+const AHEAD: usize = 2;
+/// How often a voice that waits looks again.
+const POLL: Duration = Duration::from_millis(5);
 
-/// Work for the thread.
+/// Work for the voice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
     /// A whole sentence.
@@ -38,7 +43,25 @@ pub enum Line {
     Volume(f32),
 }
 
-/// What the thread reports.
+/// Work for the mouth, made by the voice.
+#[derive(Debug)]
+pub struct Sound(Heard);
+
+#[derive(Debug)]
+enum Heard {
+    Speech(TurnId, Clip),
+    /// An earcon, or the ringing of a turn.
+    Signal(Option<TurnId>, Clip),
+    End(TurnId),
+    Output(Option<String>),
+}
+
+/// The way from a voice to a mouth.
+pub fn sounds() -> (SyncSender<Sound>, Receiver<Sound>) {
+    sync_channel(AHEAD)
+}
+
+/// What the threads report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
     /// The first sound of the turn goes to the device.
@@ -67,15 +90,99 @@ impl Hush {
     }
 }
 
-/// The voice, the output, and what is under way.
-pub struct Mouth<'a> {
+/// What makes sound of lines.
+pub struct Voice<'a> {
     voice: &'a mut dyn Synthesize,
-    output: &'a mut dyn Play,
+    sounds: SyncSender<Sound>,
     hush: &'a Hush,
     pulse: &'a Pulse,
     report: &'a mut dyn FnMut(Report),
     /// How loud: 1 is as it was made.
     volume: f32,
+}
+
+impl<'a> Voice<'a> {
+    /// Makes with `voice` what `sounds` takes, but not what `hush` covers; `pulse` beats while the thread moves.
+    pub fn new(
+        voice: &'a mut dyn Synthesize,
+        sounds: SyncSender<Sound>,
+        hush: &'a Hush,
+        pulse: &'a Pulse,
+        report: &'a mut dyn FnMut(Report),
+    ) -> Self {
+        Self { voice, sounds, hush, pulse, report, volume: 1.0 }
+    }
+
+    /// Makes sound until the other end of the lines is dropped, or nobody plays it any more.
+    pub fn run(mut self, lines: &Receiver<Line>) {
+        loop {
+            self.pulse.beat();
+            let made = match lines.recv_timeout(LOOK) {
+                Ok(line) => self.make(line),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => None,
+            };
+            if made.is_some_and(|sound| !self.give(sound)) {
+                return;
+            }
+        }
+    }
+
+    fn make(&mut self, line: Line) -> Option<Heard> {
+        match line {
+            Line::Say(turn, _) | Line::Ring(turn) | Line::End(turn) if self.hush.covers(turn) => None,
+            Line::Say(turn, sentence) => match self.voice.synthesize(&sentence) {
+                Ok(clip) => Some(Heard::Speech(turn, self.at_volume(clip))),
+                Err(error) => {
+                    tracing::error!(%error, "a sentence could not be spoken");
+                    None
+                }
+            },
+            Line::Ring(turn) => Some(Heard::Signal(Some(turn), self.at_volume(ring_clip()))),
+            Line::Play(earcon) => Some(Heard::Signal(None, self.at_volume(earcon_clip(earcon)))),
+            Line::End(turn) => Some(Heard::End(turn)),
+            Line::Output(name) => Some(Heard::Output(name)),
+            Line::Volume(volume) => {
+                self.volume = volume;
+                None
+            }
+            Line::Voice(turn, text) => {
+                let clip = speech::say(self.voice, &text).unwrap_or_else(|error| {
+                    tracing::error!(%error, "a text could not be spoken");
+                    Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }
+                });
+                (self.report)(Report::Voiced(turn, resample(&clip, MODEL_RATE_HZ).samples));
+                None
+            }
+        }
+    }
+
+    fn at_volume(&self, mut clip: Clip) -> Clip {
+        clip.samples.iter_mut().for_each(|v| *v = (*v * self.volume).clamp(-1.0, 1.0));
+        clip
+    }
+
+    /// Hands a sound on, once there is room; false when nobody takes it.
+    fn give(&self, sound: Heard) -> bool {
+        let mut sound = Sound(sound);
+        loop {
+            match self.sounds.try_send(sound) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(back)) => sound = back,
+            }
+            self.pulse.beat();
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The output, and what is under way.
+pub struct Mouth<'a> {
+    output: &'a mut dyn Play,
+    hush: &'a Hush,
+    pulse: &'a Pulse,
+    report: &'a mut dyn FnMut(Report),
     /// The last turn of which something was heard.
     begun: TurnId,
     /// Why there is no output, as last reported.
@@ -83,23 +190,17 @@ pub struct Mouth<'a> {
 }
 
 impl<'a> Mouth<'a> {
-    /// Speaks with `voice` through `output`, but not what `hush` covers; `pulse` beats while the thread moves.
-    pub fn new(
-        voice: &'a mut dyn Synthesize,
-        output: &'a mut dyn Play,
-        hush: &'a Hush,
-        pulse: &'a Pulse,
-        report: &'a mut dyn FnMut(Report),
-    ) -> Self {
-        Self { voice, output, hush, pulse, report, volume: 1.0, begun: TurnId(0), missing: None }
+    /// Plays through `output`, but not what `hush` covers; `pulse` beats while the thread moves.
+    pub fn new(output: &'a mut dyn Play, hush: &'a Hush, pulse: &'a Pulse, report: &'a mut dyn FnMut(Report)) -> Self {
+        Self { output, hush, pulse, report, begun: TurnId(0), missing: None }
     }
 
-    /// Speaks until the other end is dropped.
-    pub fn run(&mut self, lines: &Receiver<Line>) {
+    /// Plays until the voice has ended and all of its sounds are over.
+    pub fn run(mut self, sounds: &Receiver<Sound>) {
         loop {
             self.pulse.beat();
-            match lines.recv_timeout(LOOK) {
-                Ok(line) => self.line(line),
+            match sounds.recv_timeout(LOOK) {
+                Ok(Sound(sound)) => self.hear(sound),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let state = self.output.ready();
@@ -109,55 +210,39 @@ impl<'a> Mouth<'a> {
         }
     }
 
-    fn line(&mut self, line: Line) {
-        match line {
-            Line::Volume(volume) => self.volume = volume,
-            Line::Play(earcon) => self.play(earcon_clip(earcon), None),
-            Line::Ring(turn) if self.hush.covers(turn) => {}
-            Line::Ring(turn) => self.play(ring_clip(), Some(turn)),
-            Line::Output(name) => {
-                self.output.choose(name.as_deref());
-                let state = self.output.ready();
-                self.output_is(state);
-            }
-            Line::Voice(turn, text) => {
-                let clip = speech::say(self.voice, &text).unwrap_or_else(|error| {
-                    tracing::error!(%error, "a text could not be spoken");
-                    Clip { samples: Vec::new(), rate_hz: MODEL_RATE_HZ }
-                });
-                (self.report)(Report::Voiced(turn, resample(&clip, MODEL_RATE_HZ).samples));
-            }
-            Line::Say(turn, sentence) => self.say(turn, &sentence),
-            Line::End(turn) if self.hush.covers(turn) => {}
-            Line::End(turn) => (self.report)(Report::Spoken(turn)),
-        }
-    }
-
-    fn say(&mut self, turn: TurnId, sentence: &str) {
-        if self.hush.covers(turn) {
-            return;
-        }
-        match self.voice.synthesize(sentence) {
-            Ok(clip) => {
+    fn hear(&mut self, sound: Heard) {
+        match sound {
+            Heard::Speech(turn, _) | Heard::Signal(Some(turn), _) | Heard::End(turn) if self.hush.covers(turn) => {}
+            Heard::Speech(turn, clip) => {
                 if self.begun != turn {
                     self.begun = turn;
                     (self.report)(Report::Began(turn));
                 }
-                self.play(clip, Some(turn));
+                self.play(&clip, Some(turn));
             }
-            Err(error) => tracing::error!(%error, "a sentence could not be spoken"),
+            Heard::Signal(turn, clip) => self.play(&clip, turn),
+            Heard::End(turn) => {
+                self.drain(Some(turn));
+                if !self.hush.covers(turn) {
+                    (self.report)(Report::Spoken(turn));
+                }
+            }
+            Heard::Output(name) => {
+                self.drain(None);
+                self.output.choose(name.as_deref());
+                let state = self.output.ready();
+                self.output_is(state);
+            }
         }
     }
 
-    fn play(&mut self, mut clip: Clip, turn: Option<TurnId>) {
-        clip.samples.iter_mut().for_each(|v| *v = (*v * self.volume).clamp(-1.0, 1.0));
-        let (hush, pulse) = (self.hush, self.pulse);
-        let stop = || {
-            pulse.beat();
-            turn.is_some_and(|turn| hush.covers(turn))
-        };
-        let state = self.output.play_until(&clip, &stop).map(|_| ());
+    fn play(&mut self, clip: &Clip, turn: Option<TurnId>) {
+        let state = self.output.play_until(clip, &stop(self.hush, self.pulse, turn)).map(|_| ());
         self.output_is(state);
+    }
+
+    fn drain(&mut self, turn: Option<TurnId>) {
+        self.output.drain(&stop(self.hush, self.pulse, turn));
     }
 
     fn output_is(&mut self, state: Result<(), PlayError>) {
@@ -170,6 +255,15 @@ impl<'a> Mouth<'a> {
             (self.report)(Report::Output(missing.clone()));
             self.missing = missing;
         }
+    }
+}
+
+/// Is the turn silenced? Asked while the thread waits for the device, so it beats.
+fn stop(hush: &Hush, pulse: &Pulse, turn: Option<TurnId>) -> impl Fn() -> bool {
+    let (hush, pulse) = (hush.clone(), pulse.clone());
+    move || {
+        pulse.beat();
+        turn.is_some_and(|turn| hush.covers(turn))
     }
 }
 
@@ -220,7 +314,100 @@ fn earcon_clip(earcon: Earcon) -> Clip {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
     use super::*;
+    use crate::audio::playback::Played;
+    use crate::speech::SpeechError;
+
+    /// As many samples as a sentence has letters; says which sentence it makes.
+    struct Letters(Sender<String>);
+
+    impl Synthesize for Letters {
+        fn synthesize(&mut self, sentence: &str) -> Result<Clip, SpeechError> {
+            self.0.send(sentence.to_owned()).expect("the test listens");
+            Ok(Clip { samples: vec![1.0; sentence.len()], rate_hz: MODEL_RATE_HZ })
+        }
+    }
+
+    /// Does with a clip what the test says.
+    struct Output<F>(F);
+
+    impl<F: FnMut(&Clip)> Play for Output<F> {
+        fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
+            (self.0)(clip);
+            Ok(if stop() { Played::Stopped { after: Duration::ZERO } } else { Played::Whole })
+        }
+
+        fn drain(&mut self, _stop: &dyn Fn() -> bool) {}
+
+        fn ready(&mut self) -> Result<(), PlayError> {
+            Ok(())
+        }
+
+        fn choose(&mut self, _name: Option<&str>) {}
+    }
+
+    /// What the mouth reports when these lines are said.
+    fn spoken(lines: Vec<Line>, made: Sender<String>, hush: &Hush, output: impl FnMut(&Clip)) -> Vec<Report> {
+        let (send, receive) = sync_channel(lines.len());
+        lines.into_iter().for_each(|line| send.send(line).expect("there is room"));
+        drop(send);
+        let (give, sounds) = sounds();
+        let mut reports = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut letters, mut report) = (Letters(made), |_| ());
+                Voice::new(&mut letters, give, hush, &Pulse::default(), &mut report).run(&receive);
+            });
+            let mut report = |report| reports.push(report);
+            Mouth::new(&mut Output(output), hush, &Pulse::default(), &mut report).run(&sounds);
+        });
+        reports
+    }
+
+    #[test]
+    fn the_next_sentence_is_made_while_one_is_heard() {
+        let (turn, (made, making)) = (TurnId(1), channel());
+        let lines = ["one", "three"].map(|text| Line::Say(turn, text.into())).into_iter().chain([Line::End(turn)]);
+        let mut heard = Vec::new();
+        let reports = spoken(lines.collect(), made, &Hush::default(), |clip| {
+            heard.push(clip.samples.len());
+            // The first is not over before the second is made.
+            if heard.len() == 1 {
+                let made: Vec<String> =
+                    (0..2).map(|_| making.recv_timeout(Duration::from_secs(20)).expect("it is made")).collect();
+                assert_eq!(made, ["one", "three"]);
+            }
+        });
+        assert_eq!(heard, [3, 5]);
+        assert_eq!(reports, [Report::Began(turn), Report::Spoken(turn)]);
+    }
+
+    #[test]
+    fn what_was_made_for_a_silenced_turn_is_not_heard() {
+        let (hush, (made, making)) = (Hush::default(), channel());
+        let (old, new) = (TurnId(1), TurnId(2));
+        let lines = vec![
+            Line::Say(old, "one".into()),
+            Line::Say(old, "three".into()),
+            Line::End(old),
+            Line::Volume(0.5),
+            Line::Say(new, "again".into()),
+            Line::End(new),
+        ];
+        let mut heard = Vec::new();
+        let reports = spoken(lines, made, &hush, |clip| {
+            heard.push((clip.samples.len(), clip.samples[0]));
+            if heard.len() == 1 {
+                // The second is made already.
+                (0..2).for_each(|_| drop(making.recv_timeout(Duration::from_secs(20)).expect("it is made")));
+                hush.up_to(old);
+            }
+        });
+        assert_eq!(heard, [(3, 1.0), (5, 0.5)]);
+        assert_eq!(reports, [Report::Began(old), Report::Began(new), Report::Spoken(new)]);
+    }
 
     #[test]
     fn no_sound_of_ours_clicks_or_is_too_loud() {

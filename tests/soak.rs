@@ -22,7 +22,7 @@ use hearth::home::Registry;
 use hearth::listen::listener::{ListenEvent, Listener};
 use hearth::listen::wake::WakeWords;
 use hearth::model::Gemma;
-use hearth::mouth::{self, Hush, Line, Mouth};
+use hearth::mouth::{self, Hush, Line, Mouth, Voice};
 use hearth::onnx::{self, Interrupt};
 use hearth::threads::{Ended, Pulse, spawn_named};
 use hearth::{infer, speech};
@@ -60,6 +60,9 @@ impl Play for Loudspeaker {
             std::thread::sleep(Duration::from_micros(200));
         }
     }
+
+    /// What has been played has been heard.
+    fn drain(&mut self, _stop: &dyn Fn() -> bool) {}
 
     fn ready(&mut self) -> Result<(), PlayError> {
         Ok(())
@@ -108,14 +111,24 @@ fn threads(config: &Config, home: &Registry, air: &Air) -> Threads {
         }),
     );
     let hush = Hush::default();
-    let (own, air, config, send) = (hush.clone(), air.clone(), config.clone(), report.clone());
+    let (give, sounds) = mouth::sounds();
+    let (own, config, send) = (hush.clone(), config.clone(), report.clone());
     start(
-        "speak",
+        "voice",
         &report,
         Box::new(move || {
             let mut voice = ask::voice(&config).expect("scripts/setup installs the voice");
             let mut report = |r| drop(send.send(Report::Mouth(r)));
-            Mouth::new(&mut voice, &mut Loudspeaker(air), &own, &Pulse::default(), &mut report).run(&line_queue);
+            Voice::new(&mut voice, give, &own, &Pulse::default(), &mut report).run(&line_queue);
+        }),
+    );
+    let (own, air, send) = (hush.clone(), air.clone(), report.clone());
+    start(
+        "speak",
+        &report,
+        Box::new(move || {
+            let mut report = |r| drop(send.send(Report::Mouth(r)));
+            Mouth::new(&mut Loudspeaker(air), &own, &Pulse::default(), &mut report).run(&sounds);
         }),
     );
     Threads { jobs, lines, reports, interrupt, hush }

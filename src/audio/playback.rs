@@ -48,18 +48,24 @@ const ASK: Duration = Duration::from_secs(1);
 
 /// Plays clips one after another.
 pub trait Play {
-    /// Plays a clip until it has been heard to its end or `stop` says so; a clip without samples is over at once.
+    /// Plays a clip until the device has taken it to its end or `stop` says so, so that another can follow without a
+    /// gap; a clip without samples is over at once.
     ///
     /// # Errors
     /// [`PlayError`].
     fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError>;
 
-    /// Plays a clip to its end.
+    /// Waits until what the device has taken has been heard, or until `stop` says so.
+    fn drain(&mut self, stop: &dyn Fn() -> bool);
+
+    /// Plays a clip until it has been heard to its end.
     ///
     /// # Errors
     /// [`PlayError`].
     fn play(&mut self, clip: &Clip) -> Result<(), PlayError> {
-        self.play_until(clip, &|| false).map(|_| ())
+        self.play_until(clip, &|| false)?;
+        self.drain(&|| false);
+        Ok(())
     }
 
     /// Worth calling now and then while nothing plays, so that a device that comes back is ready before it is needed.
@@ -75,7 +81,7 @@ pub trait Play {
 /// How playing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Played {
-    /// Heard to its end.
+    /// Taken by the device to its end.
     Whole,
     /// Stopped on request.
     Stopped {
@@ -134,6 +140,8 @@ struct Open {
     shared: Arc<Shared>,
     /// Samples put into the ring so far.
     put: u64,
+    /// When the end of what was taken last is heard.
+    heard: Instant,
     /// When the device was last compared with the wanted one.
     asked: Instant,
 }
@@ -234,7 +242,8 @@ impl Speaker {
         }
         tracing::info!(device = device_name, rate_hz, channels, format = device::format_name(format), "output opened");
         let stream = Some(stream);
-        Ok(Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, asked: Instant::now() })
+        let now = Instant::now();
+        Ok(Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, heard: now, asked: now })
     }
 }
 
@@ -283,7 +292,7 @@ fn stream(
 }
 
 impl Play for Speaker {
-    /// Plays a clip until its end or until `stop` says so, which is asked every 5 ms. A stopped clip is faded out
+    /// `stop` is asked every 5 ms. A stopped clip is faded out
     /// within 10 ms, and what the device has already taken (40 to 80 ms) is still heard.
     /// After [`PlayError::Lost`] the next call opens the device again.
     fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
@@ -297,6 +306,13 @@ impl Play for Speaker {
             self.open = None;
         }
         played
+    }
+
+    fn drain(&mut self, stop: &dyn Fn() -> bool) {
+        let Some(open) = &self.open else { return };
+        while Instant::now() < open.heard && !stop() {
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Opens the device unless it is open and still the wanted one.
@@ -354,10 +370,7 @@ impl Open {
             std::thread::sleep(POLL);
         }
         // What was taken is on its way to the ear; a stop cannot call it back.
-        let heard = Instant::now() + LATENCY;
-        while Instant::now() < heard && !stop() {
-            std::thread::sleep(POLL);
-        }
+        self.heard = Instant::now() + LATENCY;
         Ok(Played::Whole)
     }
 

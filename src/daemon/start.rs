@@ -1,4 +1,4 @@
-//! The three threads of the daemon: what each owns, how it is given work, how it ends.
+//! The four threads of the daemon: what each owns, how it is given work, how it ends.
 //!
 //! Each makes what it owns on itself, so that a model that loads for a minute keeps nobody waiting. All report over one
 //! bounded channel; of what they report only sound may be dropped when it is full, which is counted and logged.
@@ -22,7 +22,7 @@ use crate::listen::listener::{self, DeviceState, Ear, ListenCommand, ListenEvent
 use crate::listen::wake::{Spot, WakeWords};
 use crate::model::Gemma;
 use crate::model::generate::ModelConfig;
-use crate::mouth::{self, Hush, Line, Mouth};
+use crate::mouth::{self, Hush, Line, Mouth, Sound, Voice};
 use crate::onnx::Interrupt;
 use crate::threads::{Ended, Pulse, join_until, spawn_named};
 use crate::{ask, speech};
@@ -122,7 +122,7 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     let (microphones, other) = sync_channel(8);
     let (capture_times, playback_times) = (Arc::<CallbackTimes>::default(), Arc::<CallbackTimes>::default());
     let (give_tap, tap) = channel();
-    let mut handles = Vec::with_capacity(3);
+    let mut handles = Vec::with_capacity(4);
     let mut start = |name, body: Body| {
         let (pulse, send, end) = (Pulse::default(), notices.clone(), notices.clone());
         let own = pulse.clone();
@@ -144,11 +144,17 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     };
     let own = config.clone();
     start("infer", Box::new(move |pulse, notices| infer(&own, told, &job_queue, pulse, notices)))?;
-    let (own, hush) = (config.clone(), hush.clone());
+    let (give_sound, sounds) = mouth::sounds();
+    let (own, own_hush) = (config.clone(), hush.clone());
+    start("voice", Box::new(move |pulse, notices| voice(&own, (give_sound, &line_queue), &own_hush, pulse, notices)))?;
+    let own_hush = hush.clone();
     let output = Speaker::timed(config.audio.output.as_deref(), playback_times.clone());
     start(
         "speak",
-        Box::new(move |pulse, notices| speak(&own, output, &hush, (give_tap, &line_queue), pulse, notices)),
+        Box::new(move |pulse, notices| {
+            speak(output, (give_tap, &sounds), &own_hush, pulse, notices);
+            Ok(())
+        }),
     )?;
     let own = config.clone();
     let microphone = (Microphone::timed(&config.audio.capture(), capture_times.clone()), other);
@@ -175,17 +181,13 @@ fn infer(
     Ok(())
 }
 
-fn speak(
+fn voice(
     config: &Config,
-    mut output: Speaker,
+    (sounds, lines): (SyncSender<Sound>, &StdReceiver<Line>),
     hush: &Hush,
-    (give_tap, lines): (StdSender<RenderTap>, &StdReceiver<Line>),
     pulse: &Pulse,
     notices: &Sender<Notice>,
 ) -> Result<(), Failure> {
-    // The listener may have ended already.
-    let _ = give_tap.send(output.take_render_tap());
-    drop(give_tap);
     // How loud it is comes with each line, so that it can change.
     let speech = SpeechConfig { volume: 1.0, ..config.speech.clone() };
     let mut voice = ask::voice(&Config { speech, ..config.clone() })?;
@@ -195,8 +197,24 @@ fn speak(
     let mut report = |report| {
         let _ = notices.blocking_send(Notice::Mouth(report));
     };
-    Mouth::new(&mut voice, &mut output, hush, pulse, &mut report).run(lines);
+    Voice::new(&mut voice, sounds, hush, pulse, &mut report).run(lines);
     Ok(())
+}
+
+fn speak(
+    mut output: Speaker,
+    (give_tap, sounds): (StdSender<RenderTap>, &StdReceiver<Sound>),
+    hush: &Hush,
+    pulse: &Pulse,
+    notices: &Sender<Notice>,
+) {
+    // The listener may have ended already.
+    let _ = give_tap.send(output.take_render_tap());
+    drop(give_tap);
+    let mut report = |report| {
+        let _ = notices.blocking_send(Notice::Mouth(report));
+    };
+    Mouth::new(&mut output, hush, pulse, &mut report).run(sounds);
 }
 
 fn listen(

@@ -1,6 +1,6 @@
 //! Text to sound: a Piper voice, one sentence at a time.
 //!
-//! Owns the voice and its session; runs on the thread that speaks. Decides nothing about what is said and plays
+//! Owns the voice and its session; runs on the `voice` thread. Decides nothing about what is said and plays
 //! nothing. What can be wrong with a text never ends more than its own sentence: see [`SpeechError`].
 
 mod english;

@@ -31,7 +31,7 @@ from tokenizer import FOLDER
 WORK = Path(__file__).resolve().parents[1] / "work"
 BF16 = torch.cpu._is_avx512_bf16_supported()  # without the instructions it is four times slower than f32
 TALK = 0.32  # share of talk that is no command
-SHARE = {"espeak": 0.2, "flite": 0.1, "festival": 0.04, "rhvoice": 0.07, "pico": 0.07, "kokoro": 0.26, "hibari": 0.36,
+SHARE = {"espeak": 0.2, "flite": 0.1, "festival": 0.04, "rhvoice": 0.1, "pico": 0.07, "kokoro": 0.26, "hibari": 0.42,
          "noise": 0.01}
 
 
