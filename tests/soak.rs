@@ -117,7 +117,7 @@ fn threads(config: &Config, home: &Registry, air: &Air) -> Threads {
         "voice",
         &report,
         Box::new(move || {
-            let mut voice = ask::voice(&config).expect("scripts/setup installs the voice");
+            let mut voice = speech::Kept::new(ask::voice(&config).expect("scripts/setup installs the voice"));
             let mut report = |r| drop(send.send(Report::Mouth(r)));
             Voice::new(&mut voice, give, &own, &Pulse::default(), &mut report).run(&line_queue);
         }),

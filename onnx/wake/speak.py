@@ -5,8 +5,9 @@
 
 Writes WORK/sound/NAME.i16 (16 kHz, one clip after another) and NAME.jsonl (start, samples, text, voice, kind); both grow as
 clips are made, so that a run may be cut short. The engines are those of `onnx/starter/recipe/voices.py`: espeak-ng, flite,
-festival, Kokoro (from STARTER_WORK, see `fetch.sh` there); `joe` is the Piper voice of the configuration. With `--held`
-the voices are ones that no training clip has, and so are the sentences.
+festival, Kokoro (from STARTER_WORK, see `fetch.sh` there) and hibari, made into many speakers (none is held: it is kin to
+Kokoro's af_heart); `joe` is the Piper voice of the configuration. With `--held` the voices are ones that no training clip
+has, and so are the sentences.
 """
 
 import argparse, hashlib, json, pydoc_data.topics, re, subprocess, sys
@@ -148,6 +149,14 @@ def speakers(rng, engine, held):
         def say(text):
             s = voices.kokoro_settings(rng, kokoro, which)
             return kokoro.say(text, **s), "kokoro/" + "+".join(v for v, _ in s["mixture"])
+    elif engine == "hibari":
+        if held:
+            raise SystemExit("hibari has no voice that is held out")
+        hibari = voices.Hibari()
+
+        def say(text):
+            s = voices.hibari_settings(rng)
+            return hibari.say(text, **s), f"hibari/{s['pitch']:.2f}"
     elif engine == "joe":
         piper = voices.Piper(JOE)
 
@@ -187,7 +196,7 @@ def trimmed(x, keep=0.03):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--engine", required=True, choices=["espeak", "flite", "festival", "kokoro", "joe"])
+    parser.add_argument("--engine", required=True, choices=["espeak", "flite", "festival", "kokoro", "hibari", "joe"])
     parser.add_argument("--what", required=True, help="a word, or `talk`")
     parser.add_argument("--words", default="computer,jarvis,stop", help="what talk must not say, and is near to")
     parser.add_argument("--shares", default="near:5,salad:2,prose:2,home:1,order:1")

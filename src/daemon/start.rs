@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender};
 
+use crate::ask;
 use crate::audio::callback::CallbackTimes;
 use crate::audio::capture::{CaptureConfig, CaptureState, Microphone};
 use crate::audio::playback::{RenderTap, Speaker};
@@ -24,8 +25,8 @@ use crate::model::Gemma;
 use crate::model::generate::ModelConfig;
 use crate::mouth::{self, Hush, Line, Mouth, Sound, Voice};
 use crate::onnx::Interrupt;
+use crate::speech::{self, Kept};
 use crate::threads::{Ended, Pulse, join_until, spawn_named};
-use crate::{ask, speech};
 
 /// Reports that may wait for the daemon, which takes them at once: a second of a busy turn.
 const NOTICES: usize = 256;
@@ -190,7 +191,7 @@ fn voice(
 ) -> Result<(), Failure> {
     // How loud it is comes with each line, so that it can change.
     let speech = SpeechConfig { volume: 1.0, ..config.speech.clone() };
-    let mut voice = ask::voice(&Config { speech, ..config.clone() })?;
+    let mut voice = Kept::new(ask::voice(&Config { speech, ..config.clone() })?);
     // The first sentence should not pay for what the runtime does once.
     let _ = speech::say(&mut voice, "Ready.");
     let _ = notices.blocking_send(Notice::HasVoice);

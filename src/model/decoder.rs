@@ -241,56 +241,56 @@ impl Decoder {
         Ok((0..heads).flat_map(|head| data[(head * rows + row) * width..][..width].iter().copied()).collect())
     }
 
-    /// A copy of all rows of the context: for E4B in 32 bits 112 KiB a row.
-    ///
-    /// # Errors
-    /// When a tensor has another shape than keys and values have.
-    pub fn saved(&self) -> Result<Vec<Saved>, ModelError> {
-        let save = |tensor: &Tensor| {
+    /// Copies of the rows of the context, tensor by tensor: for E4B in 32 bits 112 KiB a row in all. Fails for one that has
+    /// another shape than keys and values have.
+    pub fn saved(&self) -> impl ExactSizeIterator<Item = Result<Saved, ModelError>> {
+        self.kv().tensors().iter().map(|tensor| {
             let shape = tensor.shape();
             let bytes = tensor.rows_to_bytes(self.len)?;
             Ok(Saved { dtype: tensor.dtype(), heads: shape[1], width: shape[3], bytes })
-        };
-        self.kv().tensors().iter().map(save).collect()
+        })
     }
 
-    /// Takes the rows of a snapshot in place of the context.
+    /// Takes so many rows in place of the context, tensor by tensor as [`Decoder::saved`] gave them.
     ///
     /// # Errors
     /// When they are of another shape; the context is then empty.
-    pub fn restore(&mut self, rows: usize, saved: &[Saved]) -> Result<(), ModelError> {
+    pub fn restore(&mut self, rows: usize, mut saved: impl Iterator<Item = Saved>) -> Result<(), ModelError> {
+        const UNFIT: ModelError = ModelError::OutOfOrder("keys and values of another shape");
         self.rewind(0)?;
-        let max = self.max_context;
+        if rows > self.max_context {
+            return Err(UNFIT);
+        }
         let kv = match &mut self.graphs {
             Graphs::Split(graphs) => &mut graphs.0.kv,
             Graphs::Merged(merged) => &mut merged.kv,
         };
-        let of = |tensor: &Tensor| (tensor.dtype(), tensor.shape()[1], tensor.shape()[3]);
-        let fits = kv.tensors().len() == saved.len()
-            && kv
-                .tensors()
-                .iter()
-                .zip(saved)
-                .all(|(tensor, saved)| of(tensor) == (saved.dtype, saved.heads, saved.width));
-        if !fits || rows > max {
-            return Err(ModelError::OutOfOrder("keys and values of another shape"));
-        }
+        let mut next = |tensor: &Tensor| {
+            let of = (tensor.dtype(), tensor.shape()[1], tensor.shape()[3]);
+            saved.next().filter(|saved| of == (saved.dtype, saved.heads, saved.width)).ok_or(UNFIT)
+        };
         match kv {
             Kv::InPlace(_, tensors) => {
-                for (tensor, saved) in tensors.iter_mut().zip(saved) {
+                for tensor in tensors {
+                    let saved = next(tensor)?;
                     tensor.rows_from_bytes(rows, &saved.bytes)?;
                 }
             }
             Kv::Concat { tensors, .. } => {
-                let make = |saved: &Saved| {
+                let make = |tensor: &Tensor| {
+                    let saved = next(tensor)?;
                     let mut tensor = Tensor::zeros(saved.dtype, &[1, saved.heads, rows, saved.width])?;
                     tensor.rows_from_bytes(rows, &saved.bytes)?;
                     Ok::<_, ModelError>(tensor)
                 };
-                *tensors = saved.iter().map(make).collect::<Result<_, _>>()?;
+                *tensors = tensors.iter().map(make).collect::<Result<_, _>>()?;
             }
         }
         self.len = rows;
+        if saved.next().is_some() {
+            self.rewind(0)?;
+            return Err(UNFIT);
+        }
         Ok(())
     }
 

@@ -472,9 +472,9 @@ impl Respond for Gemma {
         let grammar = self.grammar.of(&self.tokenizer, &told.tools, answers(&self.folder, &self.config))?;
         let yes_no = yes_no(&grammar, &self.tokenizer, &told.tools)?;
         self.decoder.rewind(self.settled_rows)?;
-        let (rows, kept) = (self.decoder.len(), self.decoder.saved()?);
+        let (rows, kept) = (self.decoder.len(), self.decoder.saved().collect::<Result<Vec<_>, _>>()?);
         if let Err(error) = self.prefill_prefix(&told.system, &told.tools, alive) {
-            self.decoder.restore(rows, &kept)?;
+            self.decoder.restore(rows, kept.into_iter())?;
             return Err(error);
         }
         (self.grammar, self.yes_no) = (grammar, yes_no);

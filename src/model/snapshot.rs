@@ -2,8 +2,12 @@
 //!
 //! A snapshot belongs to one model, one prompt and one precision: their sum is in its name and in its head, and another
 //! one, a damaged one or one of another shape is refused and made anew. It holds the prefix and nothing of a turn.
+//!
+//! It is written and read tensor by tensor: 1,000 rows of E4B are 112 MiB, and a second copy of them would be the peak of
+//! memory. Mapping the file would save the reading; it is `unsafe`, which this crate does without.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -16,9 +20,9 @@ use crate::onnx::Dtype;
 /// First bytes of a snapshot; the last of them is the format.
 const MAGIC: &[u8; 8] = b"HEARTHK1";
 /// Bytes before the first tensor: magic, key, rows, tensors.
-const HEAD_BYTES: usize = 8 + 32 + 4 + 4;
+const HEAD_BYTES: u64 = 8 + 32 + 4 + 4;
 /// Bytes of a SHA-256.
-const SUM_BYTES: usize = 32;
+const SUM_BYTES: u64 = 32;
 /// Snapshots that are kept: a few prompts and models, changed back and forth.
 const KEPT: usize = 4;
 /// A shorter prefix is prefilled faster than a file is looked after.
@@ -59,16 +63,18 @@ impl Snapshot {
 
     /// Brings the prefix into an empty decoder. False when there is no snapshot, or one that does not fit: it says why.
     pub fn restore(&self, decoder: &mut Decoder) -> bool {
-        let bytes = match std::fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "the prefix on disk cannot be read");
                 return false;
             }
         };
-        let read = parse(&bytes, &self.key);
-        let restored = read.and_then(|(rows, saved)| decoder.restore(rows, &saved).map_err(|error| error.to_string()));
+        let restored = Reader::new(file, &self.key).and_then(|mut reader| {
+            let rows = reader.rows;
+            decoder.restore(rows, &mut reader).map_err(|error| reader.fault.unwrap_or_else(|| error.to_string()))
+        });
         if let Err(reason) = &restored {
             tracing::warn!(path = %self.path.display(), reason, "the prefix on disk is refused and made anew");
         }
@@ -80,18 +86,25 @@ impl Snapshot {
     /// # Errors
     /// When the decoder cannot give them; what cannot be written is only said.
     pub fn keep(&self, decoder: &Decoder) -> Result<(), ModelError> {
-        let bytes = bytes(&self.key, decoder.len(), &decoder.saved()?);
-        if let Err(error) = self.write(&bytes) {
+        let mut fault = None;
+        let saved = decoder.saved();
+        let tensors = saved.len();
+        let saved = saved.map_while(|saved| saved.map_err(|error| fault = Some(error)).ok());
+        let written = self.write(decoder.len(), tensors, saved);
+        if let Some(error) = fault {
+            return Err(error);
+        }
+        if let Err(error) = written {
             tracing::warn!(path = %self.path.display(), %error, "the prefix cannot be kept on disk");
         }
         Ok(())
     }
 
-    fn write(&self, bytes: &[u8]) -> std::io::Result<()> {
+    fn write(&self, rows: usize, tensors: usize, saved: impl Iterator<Item = Saved>) -> io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(bytes)?;
+        let file = tempfile::NamedTempFile::new_in(dir)?;
+        write(file.as_file(), &self.key, rows, tensors, saved)?;
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
         let mut others: Vec<_> = std::fs::read_dir(dir)?
@@ -105,56 +118,108 @@ impl Snapshot {
     }
 }
 
-fn bytes(key: &[u8; 32], rows: usize, saved: &[Saved]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + saved.iter().map(|s| s.bytes.len() + 9).sum::<usize>() + SUM_BYTES);
-    bytes.extend(MAGIC);
-    bytes.extend(key);
-    bytes.extend((rows as u32).to_le_bytes());
-    bytes.extend((saved.len() as u32).to_le_bytes());
-    for tensor in saved {
-        bytes.push(if tensor.dtype == Dtype::F16 { 2 } else { 4 });
-        bytes.extend((tensor.heads as u32).to_le_bytes());
-        bytes.extend((tensor.width as u32).to_le_bytes());
-        bytes.extend(&tensor.bytes);
+/// Writes a snapshot: head, tensors, and the sum of both. Fails when there are fewer than `tensors`.
+fn write(
+    file: impl Write,
+    key: &[u8; 32],
+    rows: usize,
+    tensors: usize,
+    saved: impl Iterator<Item = Saved>,
+) -> io::Result<()> {
+    let mut file = BufWriter::new(file);
+    let mut sum = Sha256::new();
+    let mut put = |bytes: &[u8]| {
+        sum.update(bytes);
+        file.write_all(bytes)
+    };
+    put(MAGIC)?;
+    put(key)?;
+    put(&(rows as u32).to_le_bytes())?;
+    put(&(tensors as u32).to_le_bytes())?;
+    let mut left = tensors;
+    for tensor in saved.take(tensors) {
+        put(&[if tensor.dtype == Dtype::F16 { 2 } else { 4 }])?;
+        put(&(tensor.heads as u32).to_le_bytes())?;
+        put(&(tensor.width as u32).to_le_bytes())?;
+        put(&tensor.bytes)?;
+        left -= 1;
     }
-    let sum: [u8; SUM_BYTES] = Sha256::digest(&bytes).into();
-    bytes.extend(sum);
-    bytes
+    if left > 0 {
+        return Err(io::Error::other("keys and values are missing"));
+    }
+    file.write_all(&sum.finalize())?;
+    file.flush()
 }
 
-/// Rows and tensors of a snapshot with that key.
-fn parse(bytes: &[u8], key: &[u8; 32]) -> Result<(usize, Vec<Saved>), String> {
-    let content = bytes.len().checked_sub(SUM_BYTES).filter(|&n| n >= HEAD_BYTES).ok_or("it is too short")?;
-    let (content, sum) = bytes.split_at(content);
-    if content[..8] != *MAGIC {
-        return Err("it is of another format".into());
+/// The tensors of a snapshot whose head and sum are right, read one by one.
+#[derive(Debug)]
+struct Reader<R: Read> {
+    source: BufReader<io::Take<R>>,
+    rows: usize,
+    /// Tensors to come.
+    left: usize,
+    /// Why reading ended early.
+    fault: Option<String>,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Reads all of it once, for its sum. Otherwise says why it is refused.
+    fn new(mut source: R, key: &[u8; 32]) -> Result<Self, String> {
+        let said = |error: io::Error| error.to_string();
+        let length = source.seek(SeekFrom::End(0)).map_err(said)?;
+        let content = length.checked_sub(SUM_BYTES).filter(|&n| n >= HEAD_BYTES).ok_or("it is too short")?;
+        source.rewind().map_err(said)?;
+        let mut head = [0; HEAD_BYTES as usize];
+        source.read_exact(&mut head).map_err(said)?;
+        if head[..8] != *MAGIC {
+            return Err("it is of another format".into());
+        }
+        if head[8..40] != *key {
+            return Err("it is of another model or prompt".into());
+        }
+        let (mut sum, mut found) = (Sha256::new_with_prefix(head), [0; SUM_BYTES as usize]);
+        io::copy(&mut (&mut source).take(content - HEAD_BYTES), &mut sum).map_err(said)?;
+        source.read_exact(&mut found).map_err(said)?;
+        if found != *sum.finalize() {
+            return Err("its checksum is wrong".into());
+        }
+        source.seek(SeekFrom::Start(HEAD_BYTES)).map_err(said)?;
+        let (rows, left) = (number(&head[40..44]), number(&head[44..]));
+        Ok(Self { source: BufReader::new(source.take(content - HEAD_BYTES)), rows, left, fault: None })
     }
-    if content[8..40] != *key {
-        return Err("it is of another model or prompt".into());
+
+    fn tensor(&mut self) -> io::Result<Saved> {
+        let mut head = [0; 9];
+        self.source.read_exact(&mut head)?;
+        let (size, heads, width) = (number(&head[..1]), number(&head[1..5]), number(&head[5..]));
+        let length = heads.saturating_mul(width).saturating_mul(self.rows).saturating_mul(size);
+        let mut bytes = Vec::new();
+        // Not more than there is, whatever the head says.
+        if (&mut self.source).take(length as u64).read_to_end(&mut bytes)? < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Saved { dtype: if size == 2 { Dtype::F16 } else { Dtype::F32 }, heads, width, bytes })
     }
-    if *sum != *Sha256::digest(content) {
-        return Err("its checksum is wrong".into());
+}
+
+impl<R: Read + Seek> Iterator for Reader<R> {
+    type Item = Saved;
+
+    fn next(&mut self) -> Option<Saved> {
+        self.left = self.left.checked_sub(1)?;
+        self.tensor().map_err(|error| self.fault = Some(error.to_string())).ok()
     }
-    let mut rest = &content[40..];
-    let mut take = |n: usize| -> Result<&[u8], String> {
-        let (taken, left) = rest.split_at_checked(n).ok_or("it ends early")?;
-        rest = left;
-        Ok(taken)
-    };
-    let number = |raw: &[u8]| raw.iter().rev().fold(0_usize, |value, &byte| value << 8 | usize::from(byte));
-    let (rows, count) = (number(take(4)?), number(take(4)?));
-    let mut saved = Vec::new();
-    for _ in 0..count {
-        let size = number(take(1)?);
-        let (heads, width) = (number(take(4)?), number(take(4)?));
-        let bytes = take(heads.saturating_mul(width).saturating_mul(rows).saturating_mul(size))?.to_vec();
-        saved.push(Saved { dtype: if size == 2 { Dtype::F16 } else { Dtype::F32 }, heads, width, bytes });
-    }
-    Ok((rows, saved))
+}
+
+/// A little-endian number.
+fn number(raw: &[u8]) -> usize {
+    raw.iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     #[test]
@@ -164,8 +229,14 @@ mod tests {
             Saved { dtype: Dtype::F16, heads: 1, width: 2, bytes: vec![7; 5 * 2 * 2] },
         ];
         let key = [9; 32];
-        let whole = bytes(&key, 5, &saved);
-        assert_eq!(parse(&whole, &key), Ok((5, saved)));
+        let mut whole = Vec::new();
+        write(&mut whole, &key, 5, 2, saved.iter().cloned()).expect("memory takes it");
+        let parse = |bytes: &[u8], key: &[u8; 32]| Reader::new(Cursor::new(bytes.to_vec()), key);
+        let mut reader = parse(&whole, &key).expect("it is whole");
+        assert_eq!((reader.rows, reader.by_ref().collect::<Vec<_>>()), (5, saved.clone()));
+        assert_eq!(reader.fault, None);
+        let fewer = write(io::sink(), &key, 5, 3, saved.into_iter()).expect_err("one is missing");
+        assert!(fewer.to_string().contains("missing"), "{fewer}");
         let check = |bytes: &[u8], key: &[u8; 32], expected: &str| {
             let error = parse(bytes, key).expect_err(expected);
             assert!(error.contains(expected), "{error}");
@@ -176,7 +247,7 @@ mod tests {
             other[at] ^= 1;
             check(&other, &key, if at == 0 { "another format" } else { "checksum" });
         }
-        for end in [0, 10, HEAD_BYTES + SUM_BYTES - 1] {
+        for end in [0, 10, (HEAD_BYTES + SUM_BYTES) as usize - 1] {
             check(&whole[..end], &key, "too short");
         }
         check(&whole[..whole.len() - 1], &key, "checksum");

@@ -4,6 +4,7 @@
 //! nothing. What can be wrong with a text never ends more than its own sentence: see [`SpeechError`].
 
 mod english;
+mod kept;
 mod markup;
 mod measures;
 pub mod normalise;
@@ -19,6 +20,7 @@ use thiserror::Error;
 use crate::audio::Clip;
 use crate::onnx::OnnxError;
 
+pub use kept::Kept;
 pub use phonemes::open_espeak;
 pub use sentences::Splitter;
 pub use voice::{Piper, VoiceConfig};
