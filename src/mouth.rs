@@ -12,15 +12,15 @@ use crate::audio::resample::resample;
 use crate::audio::{Clip, MODEL_RATE_HZ};
 use crate::conversation::Earcon;
 use crate::dialogue::TurnId;
-use crate::speech::{self, Synthesize};
+use crate::speech::{self, Kept, Synthesize};
 use crate::threads::Pulse;
 
 /// Rate of the earcons in Hz.
 const EARCON_RATE_HZ: u32 = 24_000;
 /// How often an output that is not needed is looked after.
 const LOOK: Duration = Duration::from_secs(1);
-/// Sounds that are made ahead of the one that is heard; with so many waiting the voice waits too.
-const AHEAD: usize = 2;
+/// Sounds that wait while one is heard; with one more in its hands the voice waits too.
+const AHEAD: usize = 1;
 /// How often a voice that waits looks again.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -93,6 +93,8 @@ impl Hush {
 /// What makes sound of lines.
 pub struct Voice<'a> {
     voice: &'a mut dyn Synthesize,
+    /// What it said lately.
+    kept: Kept,
     sounds: SyncSender<Sound>,
     hush: &'a Hush,
     pulse: &'a Pulse,
@@ -110,7 +112,7 @@ impl<'a> Voice<'a> {
         pulse: &'a Pulse,
         report: &'a mut dyn FnMut(Report),
     ) -> Self {
-        Self { voice, sounds, hush, pulse, report, volume: 1.0 }
+        Self { voice, kept: Kept::default(), sounds, hush, pulse, report, volume: 1.0 }
     }
 
     /// Makes sound until the other end of the lines is dropped, or nobody plays it any more.
@@ -130,8 +132,14 @@ impl<'a> Voice<'a> {
 
     fn make(&mut self, line: Line) -> Option<Heard> {
         match line {
-            Line::Say(turn, _) | Line::Ring(turn) | Line::End(turn) if self.hush.covers(turn) => None,
-            Line::Say(turn, sentence) => match self.voice.synthesize(&sentence) {
+            Line::Say(turn, _) | Line::Ring(turn) | Line::End(turn) | Line::Voice(turn, _)
+                if self.hush.covers(turn) =>
+            {
+                None
+            }
+            Line::Say(turn, sentence) => match self.kept.say(self.voice, &sentence) {
+                // Silenced while it was made.
+                Ok(_) if self.hush.covers(turn) => None,
                 Ok(clip) => Some(Heard::Speech(turn, self.at_volume(clip))),
                 Err(error) => {
                     tracing::error!(%error, "a sentence could not be spoken");
@@ -146,6 +154,7 @@ impl<'a> Voice<'a> {
                 self.volume = volume;
                 None
             }
+            // Another take each time: who is not understood asks again.
             Line::Voice(turn, text) => {
                 let clip = speech::say(self.voice, &text).unwrap_or_else(|error| {
                     tracing::error!(%error, "a text could not be spoken");
@@ -222,13 +231,12 @@ impl<'a> Mouth<'a> {
             }
             Heard::Signal(turn, clip) => self.play(&clip, turn),
             Heard::End(turn) => {
-                self.drain(Some(turn));
+                self.output.drain(&stop(self.hush, self.pulse, Some(turn)));
                 if !self.hush.covers(turn) {
                     (self.report)(Report::Spoken(turn));
                 }
             }
             Heard::Output(name) => {
-                self.drain(None);
                 self.output.choose(name.as_deref());
                 let state = self.output.ready();
                 self.output_is(state);
@@ -239,10 +247,6 @@ impl<'a> Mouth<'a> {
     fn play(&mut self, clip: &Clip, turn: Option<TurnId>) {
         let state = self.output.play_until(clip, &stop(self.hush, self.pulse, turn)).map(|_| ());
         self.output_is(state);
-    }
-
-    fn drain(&mut self, turn: Option<TurnId>) {
-        self.output.drain(&stop(self.hush, self.pulse, turn));
     }
 
     fn output_is(&mut self, state: Result<(), PlayError>) {
@@ -325,21 +329,23 @@ mod tests {
 
     impl Synthesize for Letters {
         fn synthesize(&mut self, sentence: &str) -> Result<Clip, SpeechError> {
-            self.0.send(sentence.to_owned()).expect("the test listens");
+            let _ = self.0.send(sentence.to_owned());
             Ok(Clip { samples: vec![1.0; sentence.len()], rate_hz: MODEL_RATE_HZ })
         }
     }
 
-    /// Does with a clip what the test says.
+    /// Does with a clip what the test says; without one it drains.
     struct Output<F>(F);
 
-    impl<F: FnMut(&Clip)> Play for Output<F> {
+    impl<F: FnMut(Option<&Clip>)> Play for Output<F> {
         fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
-            (self.0)(clip);
+            (self.0)(Some(clip));
             Ok(if stop() { Played::Stopped { after: Duration::ZERO } } else { Played::Whole })
         }
 
-        fn drain(&mut self, _stop: &dyn Fn() -> bool) {}
+        fn drain(&mut self, _stop: &dyn Fn() -> bool) {
+            (self.0)(None);
+        }
 
         fn ready(&mut self) -> Result<(), PlayError> {
             Ok(())
@@ -349,7 +355,7 @@ mod tests {
     }
 
     /// What the mouth reports when these lines are said.
-    fn spoken(lines: Vec<Line>, made: Sender<String>, hush: &Hush, output: impl FnMut(&Clip)) -> Vec<Report> {
+    fn spoken(lines: Vec<Line>, made: Sender<String>, hush: &Hush, output: impl FnMut(Option<&Clip>)) -> Vec<Report> {
         let (send, receive) = sync_channel(lines.len());
         lines.into_iter().for_each(|line| send.send(line).expect("there is room"));
         drop(send);
@@ -372,7 +378,7 @@ mod tests {
         let lines = ["one", "three"].map(|text| Line::Say(turn, text.into())).into_iter().chain([Line::End(turn)]);
         let mut heard = Vec::new();
         let reports = spoken(lines.collect(), made, &Hush::default(), |clip| {
-            heard.push(clip.samples.len());
+            heard.push(clip.map(|clip| clip.samples.len()));
             // The first is not over before the second is made.
             if heard.len() == 1 {
                 let made: Vec<String> =
@@ -380,7 +386,8 @@ mod tests {
                 assert_eq!(made, ["one", "three"]);
             }
         });
-        assert_eq!(heard, [3, 5]);
+        // Between sentences nothing is waited for, and at the end all has been heard before it is reported.
+        assert_eq!(heard, [Some(3), Some(5), None]);
         assert_eq!(reports, [Report::Began(turn), Report::Spoken(turn)]);
     }
 
@@ -398,15 +405,27 @@ mod tests {
         ];
         let mut heard = Vec::new();
         let reports = spoken(lines, made, &hush, |clip| {
-            heard.push((clip.samples.len(), clip.samples[0]));
+            heard.push(clip.map(|clip| (clip.samples.len(), clip.samples[0])));
             if heard.len() == 1 {
                 // The second is made already.
                 (0..2).for_each(|_| drop(making.recv_timeout(Duration::from_secs(20)).expect("it is made")));
                 hush.up_to(old);
             }
         });
-        assert_eq!(heard, [(3, 1.0), (5, 0.5)]);
+        assert_eq!(heard, [Some((3, 1.0)), Some((5, 0.5)), None]);
         assert_eq!(reports, [Report::Began(old), Report::Began(new), Report::Spoken(new)]);
+    }
+
+    #[test]
+    fn a_turn_that_is_silenced_at_its_very_end_is_not_reported_as_spoken() {
+        let (hush, turn) = (Hush::default(), TurnId(1));
+        let lines = vec![Line::Say(turn, "one".into()), Line::End(turn)];
+        let reports = spoken(lines, channel().0, &hush, |clip| {
+            if clip.is_none() {
+                hush.up_to(turn);
+            }
+        });
+        assert_eq!(reports, [Report::Began(turn)]);
     }
 
     #[test]

@@ -313,16 +313,20 @@ fn a_word_of_an_eighth_of_a_second_is_heard_and_sentences_join_without_a_click()
         let recorder = server.record("spk");
         let mut speaker = Speaker::open(Some("spk")).expect("it is there");
         let word = tone(300.0, 0.125, 22_050);
-        speaker.play(&word).expect("it plays");
+        speaker.play_until(&word, &|| false).expect("it plays");
         speaker.play(&word).expect("it plays");
         drop(speaker);
         let recorded = recorder.finish();
         let steps = recorded.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
         // A sine of 300 Hz and 0.5 changes by 0.0196 per sample at most.
         let loud = recorded.iter().filter(|x| x.abs() > 0.01).count();
-        println!("largest step {steps:.4}, {:.1} ms are loud", loud as f64 / 48.0);
+        let (first, last) = span(&recorded).expect("something was played");
+        let pause_ms = (last - first) as f64 / 48.0 - 250.0;
+        println!("largest step {steps:.4}, {:.1} ms are loud, {pause_ms:.1} ms between them", loud as f64 / 48.0);
         assert!(steps < 0.03, "a click of {steps}");
         assert!((loud as i64 - 12_000).abs() < 600, "{loud} samples are loud");
+        // What the device holds is heard meanwhile: the second word does not wait for it.
+        assert!(pause_ms < 80.0, "{pause_ms} ms");
     });
 }
 

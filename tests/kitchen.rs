@@ -86,7 +86,7 @@ fn other_devices_and_volumes_are_taken_without_a_restart() {
     until("a turn is over", LIMIT, || house.turns().len() > before && house.state() == "idle");
     playing.wait().expect("it ends");
 
-    // Quieter by 12 dB, as no two takes of the voice are alike.
+    // Quieter by 12 dB.
     house.reload(&format!("{}\nvolume = 0.25", devices("2")));
     let [_, quiet] = said();
     assert!((0.12..0.5).contains(&(quiet / loud)), "{loud} and {quiet}");

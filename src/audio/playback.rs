@@ -292,7 +292,7 @@ fn stream(
 }
 
 impl Play for Speaker {
-    /// `stop` is asked every 5 ms. A stopped clip is faded out
+    /// Plays, and asks `stop` every 5 ms. A stopped clip is faded out
     /// within 10 ms, and what the device has already taken (40 to 80 ms) is still heard.
     /// After [`PlayError::Lost`] the next call opens the device again.
     fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
@@ -328,6 +328,9 @@ impl Play for Speaker {
                 return Ok(());
             }
             tracing::warn!(device = open.device, "output closed: it has failed, or is not the wanted one any more");
+            if !failed {
+                self.drain(&|| false);
+            }
             self.open = None;
         }
         self.open = Some(self.reopen()?);
@@ -335,6 +338,7 @@ impl Play for Speaker {
     }
 
     fn choose(&mut self, name: Option<&str>) {
+        self.drain(&|| false);
         self.wanted = name.map(String::from);
         self.open = None;
     }

@@ -4,13 +4,12 @@
 //! bounded channel; of what they report only sound may be dropped when it is full, which is counted and logged.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver as StdReceiver, Sender as StdSender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver as StdReceiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender};
 
-use crate::ask;
 use crate::audio::callback::CallbackTimes;
 use crate::audio::capture::{CaptureConfig, CaptureState, Microphone};
 use crate::audio::playback::{RenderTap, Speaker};
@@ -18,15 +17,14 @@ use crate::config::{Config, SpeechConfig};
 use crate::conversation::Job;
 use crate::dialogue::{Declared, TurnId};
 use crate::failure::{Failure, INTERNAL};
-use crate::infer;
 use crate::listen::listener::{self, DeviceState, Ear, ListenCommand, ListenEvent, Listener};
 use crate::listen::wake::{Spot, WakeWords};
 use crate::model::Gemma;
 use crate::model::generate::ModelConfig;
 use crate::mouth::{self, Hush, Line, Mouth, Sound, Voice};
 use crate::onnx::Interrupt;
-use crate::speech::{self, Kept};
 use crate::threads::{Ended, Pulse, join_until, spawn_named};
+use crate::{ask, infer, speech};
 
 /// Reports that may wait for the daemon, which takes them at once: a second of a busy turn.
 const NOTICES: usize = 256;
@@ -51,7 +49,7 @@ pub(super) enum Notice {
     Heard(ListenEvent),
     /// From the model.
     Model(infer::Report),
-    /// From the voice.
+    /// From the voice and the mouth.
     Mouth(mouth::Report),
     /// Something that the daemon cannot be without could not be loaded.
     Failed(Failure),
@@ -77,6 +75,8 @@ pub(super) struct Threads {
     pub(super) playback_times: Arc<CallbackTimes>,
     /// Other microphones than the one that is open; the last one counts.
     microphones: SyncSender<CaptureConfig>,
+    /// Keeps the mouth from ending with a voice that failed: the voice's own end says why.
+    sounds: SyncSender<Sound>,
     handles: Vec<(&'static str, JoinHandle<()>, Pulse, u64)>,
     /// How often in a row one of them had not moved.
     still: u32,
@@ -106,7 +106,7 @@ impl Threads {
     /// Ends all threads; gives the names of those that did not end by the deadline.
     pub(super) fn end(self, deadline: Instant) -> Vec<&'static str> {
         // Without an other end each of them has nothing more to do.
-        drop((self.jobs, self.lines, self.ears, self.microphones));
+        drop((self.jobs, self.lines, self.ears, self.microphones, self.sounds));
         let late =
             self.handles.into_iter().filter_map(|(name, handle, ..)| (!join_until(handle, deadline)).then_some(name));
         late.collect()
@@ -122,7 +122,8 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     // Reloads within one poll of the listener.
     let (microphones, other) = sync_channel(8);
     let (capture_times, playback_times) = (Arc::<CallbackTimes>::default(), Arc::<CallbackTimes>::default());
-    let (give_tap, tap) = channel();
+    // Without room: nothing is played before somebody hears it.
+    let (give_tap, tap) = sync_channel(0);
     let mut handles = Vec::with_capacity(4);
     let mut start = |name, body: Body| {
         let (pulse, send, end) = (Pulse::default(), notices.clone(), notices.clone());
@@ -146,8 +147,8 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     let own = config.clone();
     start("infer", Box::new(move |pulse, notices| infer(&own, told, &job_queue, pulse, notices)))?;
     let (give_sound, sounds) = mouth::sounds();
-    let (own, own_hush) = (config.clone(), hush.clone());
-    start("voice", Box::new(move |pulse, notices| voice(&own, (give_sound, &line_queue), &own_hush, pulse, notices)))?;
+    let (own, own_hush, own_sounds) = (config.clone(), hush.clone(), give_sound.clone());
+    start("voice", Box::new(move |pulse, notices| voice(&own, (own_sounds, &line_queue), &own_hush, pulse, notices)))?;
     let own_hush = hush.clone();
     let output = Speaker::timed(config.audio.output.as_deref(), playback_times.clone());
     start(
@@ -160,7 +161,8 @@ pub(super) fn threads(config: &Config, told: Declared, hush: &Hush) -> Result<(T
     let own = config.clone();
     let microphone = (Microphone::timed(&config.audio.capture(), capture_times.clone()), other);
     start("listen", Box::new(move |pulse, notices| listen(&own, microphone, (&tap, &ear_queue), pulse, notices)))?;
-    let threads = Threads { jobs, lines, ears, capture_times, playback_times, microphones, handles, still: 0 };
+    let sounds = give_sound;
+    let threads = Threads { jobs, lines, ears, capture_times, playback_times, microphones, sounds, handles, still: 0 };
     Ok((threads, inbox))
 }
 
@@ -191,7 +193,7 @@ fn voice(
 ) -> Result<(), Failure> {
     // How loud it is comes with each line, so that it can change.
     let speech = SpeechConfig { volume: 1.0, ..config.speech.clone() };
-    let mut voice = Kept::new(ask::voice(&Config { speech, ..config.clone() })?);
+    let mut voice = ask::voice(&Config { speech, ..config.clone() })?;
     // The first sentence should not pay for what the runtime does once.
     let _ = speech::say(&mut voice, "Ready.");
     let _ = notices.blocking_send(Notice::HasVoice);
@@ -204,7 +206,7 @@ fn voice(
 
 fn speak(
     mut output: Speaker,
-    (give_tap, sounds): (StdSender<RenderTap>, &StdReceiver<Sound>),
+    (give_tap, sounds): (SyncSender<RenderTap>, &StdReceiver<Sound>),
     hush: &Hush,
     pulse: &Pulse,
     notices: &Sender<Notice>,

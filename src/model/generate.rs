@@ -242,7 +242,7 @@ impl Gemma {
         let at_start = self.prefix.is_empty();
         let cache = self.config.cache.as_ref().filter(|_| at_start && ids.len() >= snapshot::LEAST_ROWS);
         let snapshot = cache.map(|cache| Snapshot::of(&cache.join("prefix"), &self.folder, &ids));
-        let restored = snapshot.as_ref().is_some_and(|snapshot| snapshot.restore(&mut self.decoder));
+        let restored = snapshot.as_ref().map_or(Ok(false), |snapshot| snapshot.restore(&mut self.decoder))?;
         if !restored {
             let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
             self.decoder.rewind(same)?;

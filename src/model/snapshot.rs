@@ -7,7 +7,7 @@
 //! memory. Mapping the file would save the reading; it is `unsafe`, which this crate does without.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -20,9 +20,9 @@ use crate::onnx::Dtype;
 /// First bytes of a snapshot; the last of them is the format.
 const MAGIC: &[u8; 8] = b"HEARTHK1";
 /// Bytes before the first tensor: magic, key, rows, tensors.
-const HEAD_BYTES: u64 = 8 + 32 + 4 + 4;
+const HEAD_BYTES: usize = 8 + 32 + 4 + 4;
 /// Bytes of a SHA-256.
-const SUM_BYTES: u64 = 32;
+const SUM_BYTES: usize = 32;
 /// Snapshots that are kept: a few prompts and models, changed back and forth.
 const KEPT: usize = 4;
 /// A shorter prefix is prefilled faster than a file is looked after.
@@ -61,24 +61,31 @@ impl Snapshot {
         Self { path: dir.join(format!("{name}.kv")), key }
     }
 
-    /// Brings the prefix into an empty decoder. False when there is no snapshot, or one that does not fit: it says why.
-    pub fn restore(&self, decoder: &mut Decoder) -> bool {
+    /// Brings the prefix into an empty decoder. False when there is no snapshot, or one that does not fit: it says why, and
+    /// the decoder is empty as before.
+    ///
+    /// # Errors
+    /// When the decoder cannot be emptied.
+    pub fn restore(&self, decoder: &mut Decoder) -> Result<bool, ModelError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "the prefix on disk cannot be read");
-                return false;
+                return Ok(false);
             }
         };
         let restored = Reader::new(file, &self.key).and_then(|mut reader| {
             let rows = reader.rows;
-            decoder.restore(rows, &mut reader).map_err(|error| reader.fault.unwrap_or_else(|| error.to_string()))
+            let taken = decoder.restore(rows, &mut reader).map_err(|error| error.to_string());
+            // What is wrong with the file comes before what the decoder makes of it.
+            reader.finish().and(taken)
         });
         if let Err(reason) = &restored {
             tracing::warn!(path = %self.path.display(), reason, "the prefix on disk is refused and made anew");
+            decoder.rewind(0)?;
         }
-        restored.is_ok()
+        Ok(restored.is_ok())
     }
 
     /// Writes the decoder's rows, and removes the oldest snapshots beside it.
@@ -151,10 +158,11 @@ fn write(
     file.flush()
 }
 
-/// The tensors of a snapshot whose head and sum are right, read one by one.
+/// The tensors of a snapshot, read one by one. They count only if [`Reader::finish`] finds nothing wrong.
 #[derive(Debug)]
 struct Reader<R: Read> {
-    source: BufReader<io::Take<R>>,
+    source: BufReader<R>,
+    sum: Sha256,
     rows: usize,
     /// Tensors to come.
     left: usize,
@@ -162,52 +170,64 @@ struct Reader<R: Read> {
     fault: Option<String>,
 }
 
-impl<R: Read + Seek> Reader<R> {
-    /// Reads all of it once, for its sum. Otherwise says why it is refused.
-    fn new(mut source: R, key: &[u8; 32]) -> Result<Self, String> {
-        let said = |error: io::Error| error.to_string();
-        let length = source.seek(SeekFrom::End(0)).map_err(said)?;
-        let content = length.checked_sub(SUM_BYTES).filter(|&n| n >= HEAD_BYTES).ok_or("it is too short")?;
-        source.rewind().map_err(said)?;
-        let mut head = [0; HEAD_BYTES as usize];
-        source.read_exact(&mut head).map_err(said)?;
+impl<R: Read> Reader<R> {
+    /// Reads the head. Otherwise says why it is refused.
+    fn new(source: R, key: &[u8; 32]) -> Result<Self, String> {
+        let mut reader = Self { source: BufReader::new(source), sum: Sha256::new(), rows: 0, left: 0, fault: None };
+        let head = reader.bytes(HEAD_BYTES)?;
         if head[..8] != *MAGIC {
             return Err("it is of another format".into());
         }
         if head[8..40] != *key {
             return Err("it is of another model or prompt".into());
         }
-        let (mut sum, mut found) = (Sha256::new_with_prefix(head), [0; SUM_BYTES as usize]);
-        io::copy(&mut (&mut source).take(content - HEAD_BYTES), &mut sum).map_err(said)?;
-        source.read_exact(&mut found).map_err(said)?;
-        if found != *sum.finalize() {
-            return Err("its checksum is wrong".into());
-        }
-        source.seek(SeekFrom::Start(HEAD_BYTES)).map_err(said)?;
-        let (rows, left) = (number(&head[40..44]), number(&head[44..]));
-        Ok(Self { source: BufReader::new(source.take(content - HEAD_BYTES)), rows, left, fault: None })
+        (reader.rows, reader.left) = (number(&head[40..44]), number(&head[44..]));
+        Ok(reader)
     }
 
-    fn tensor(&mut self) -> io::Result<Saved> {
-        let mut head = [0; 9];
-        self.source.read_exact(&mut head)?;
-        let (size, heads, width) = (number(&head[..1]), number(&head[1..5]), number(&head[5..]));
-        let length = heads.saturating_mul(width).saturating_mul(self.rows).saturating_mul(size);
+    /// So many bytes. Not more than there are, whatever a head says.
+    fn bytes(&mut self, length: usize) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
-        // Not more than there is, whatever the head says.
-        if (&mut self.source).take(length as u64).read_to_end(&mut bytes)? < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let read = (&mut self.source).take(length as u64).read_to_end(&mut bytes);
+        if read.map_err(|error| error.to_string())? < length {
+            return Err("it ends early".into());
         }
+        self.sum.update(&bytes);
+        Ok(bytes)
+    }
+
+    fn tensor(&mut self) -> Result<Saved, String> {
+        let head = self.bytes(9)?;
+        let (size, heads, width) = (number(&head[..1]), number(&head[1..5]), number(&head[5..]));
+        let bytes = self.bytes(heads.saturating_mul(width).saturating_mul(self.rows).saturating_mul(size))?;
         Ok(Saved { dtype: if size == 2 { Dtype::F16 } else { Dtype::F32 }, heads, width, bytes })
+    }
+
+    /// Reads what nobody wanted, and the sum.
+    fn finish(mut self) -> Result<(), String> {
+        while self.next().is_some() {}
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let sum = self.sum.clone().finalize();
+        if self.bytes(SUM_BYTES)? != *sum {
+            return Err("its checksum is wrong".into());
+        }
+        Ok(())
     }
 }
 
-impl<R: Read + Seek> Iterator for Reader<R> {
+impl<R: Read> Iterator for Reader<R> {
     type Item = Saved;
 
     fn next(&mut self) -> Option<Saved> {
         self.left = self.left.checked_sub(1)?;
-        self.tensor().map_err(|error| self.fault = Some(error.to_string())).ok()
+        self.tensor()
+            .map_err(|fault| {
+                self.left = 0;
+                self.fault = Some(fault);
+            })
+            .ok()
     }
 }
 
@@ -218,8 +238,6 @@ fn number(raw: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use super::*;
 
     #[test]
@@ -231,10 +249,14 @@ mod tests {
         let key = [9; 32];
         let mut whole = Vec::new();
         write(&mut whole, &key, 5, 2, saved.iter().cloned()).expect("memory takes it");
-        let parse = |bytes: &[u8], key: &[u8; 32]| Reader::new(Cursor::new(bytes.to_vec()), key);
-        let mut reader = parse(&whole, &key).expect("it is whole");
-        assert_eq!((reader.rows, reader.by_ref().collect::<Vec<_>>()), (5, saved.clone()));
-        assert_eq!(reader.fault, None);
+        let parse = |bytes: &[u8], key: &[u8; 32]| {
+            let mut reader = Reader::new(bytes, key)?;
+            let read = (reader.rows, reader.by_ref().collect::<Vec<_>>());
+            reader.finish().map(|()| read)
+        };
+        assert_eq!(parse(&whole, &key), Ok((5, saved.clone())));
+        // What is wrong is found whether or not anybody wanted the tensors.
+        assert_eq!(Reader::new(whole.as_slice(), &key).and_then(Reader::finish), Ok(()));
         let fewer = write(io::sink(), &key, 5, 3, saved.into_iter()).expect_err("one is missing");
         assert!(fewer.to_string().contains("missing"), "{fewer}");
         let check = |bytes: &[u8], key: &[u8; 32], expected: &str| {
@@ -242,14 +264,17 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check(&whole, &[8; 32], "another model or prompt");
-        for at in [0, 41, 60, whole.len() - 1] {
+        for (at, expected) in [(0, "another format"), (60, "checksum"), (whole.len() - 1, "checksum")] {
             let mut other = whole.clone();
             other[at] ^= 1;
-            check(&other, &key, if at == 0 { "another format" } else { "checksum" });
+            check(&other, &key, expected);
         }
-        for end in [0, 10, (HEAD_BYTES + SUM_BYTES) as usize - 1] {
-            check(&whole[..end], &key, "too short");
+        // A head that promises more than there is.
+        let mut other = whole.clone();
+        other[42] = 255;
+        check(&other, &key, "ends early");
+        for end in [0, 10, HEAD_BYTES, HEAD_BYTES + SUM_BYTES, whole.len() - SUM_BYTES, whole.len() - 1] {
+            check(&whole[..end], &key, "ends early");
         }
-        check(&whole[..whole.len() - 1], &key, "checksum");
     }
 }

@@ -1,6 +1,6 @@
 //! A Piper voice: its files, its checks, and the sound of one sentence.
 //!
-//! Owns the session of the voice; runs on the thread that speaks. Plays nothing.
+//! Owns the session of the voice; runs on the `voice` thread. Plays nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
