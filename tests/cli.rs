@@ -117,6 +117,21 @@ fn what_is_missing_is_69_and_nothing_is_left_behind() {
     check(("en_US-joe-medium.onnx", "en_US-jane.onnx"), say, "en_US-jane.onnx");
 }
 
+/// Its threads end one after another, and it is the one that failed that counts.
+#[test]
+fn a_daemon_without_its_voice_says_which_and_ends() {
+    let setup = Setup::new(&[("en_US-joe-medium.onnx", "en_US-jane.onnx")]);
+    for _ in 0..3 {
+        let mut daemon = Command::new(env!("CARGO_BIN_EXE_hearth"));
+        daemon.current_dir(setup.dir.path()).arg("run").env_remove("HEARTH_LOG").env_remove("STATE_DIRECTORY");
+        daemon.envs(["XDG_RUNTIME_DIR", "XDG_STATE_HOME"].map(|name| (name, setup.dir.path())));
+        let output = daemon.output().expect("the program starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{error}");
+        assert!(error.contains("en_US-jane.onnx"), "{error}");
+    }
+}
+
 #[test]
 fn a_bad_onnx_runtime_is_named_and_does_not_hang() {
     let real = std::fs::read(root().join(".local/lib/libonnxruntime.so")).expect("scripts/setup installs it");

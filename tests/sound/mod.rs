@@ -124,6 +124,11 @@ impl Recorder {
         std::thread::sleep(Duration::from_millis(300));
         self.process.kill().expect("it runs");
         self.process.wait().expect("it is ours");
+        self.so_far()
+    }
+
+    /// What has been recorded until now.
+    pub fn so_far(&self) -> Vec<f32> {
         let bytes = std::fs::read(&self.file).expect("it was written");
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
     }
