@@ -98,6 +98,9 @@ fn room(n: usize) -> Vec<f32> {
     (0..n).map(|_| next() * 0.0008).collect()
 }
 
+/// Takes of a reply, and of a word that the voice says into it: no two are alike.
+const TAKES: usize = 5;
+
 /// Plays a reply and what the microphone hears meanwhile; the words heard, with the sample.
 fn heard(heard: &[f32], rendered: &[f32]) -> Vec<(String, usize)> {
     let mut listener = listener();
@@ -139,9 +142,9 @@ enum Air {
 }
 
 /// How many of the clips are heard in the reply, and how long after they began at the median, in ms.
-fn detected(word: &str, clips: &[Vec<f32>], reply: &[f32], air: Air) -> (usize, usize) {
+fn detected(word: &str, clips: &[Vec<f32>], replies: &[Vec<f32>], air: Air) -> (usize, usize) {
     let mut after = Vec::new();
-    for clip in clips {
+    for (clip, reply) in clips.iter().zip(replies.iter().cycle()) {
         let rendered: Vec<f32> = reply.iter().copied().cycle().take(WORD_AT + clip.len() + SECOND).collect();
         let mut sound = room(rendered.len());
         let gain = |db: f32| loudness(clip) / loudness(&rendered) * 10f32.powf(db / 20.0);
@@ -164,7 +167,8 @@ fn detected(word: &str, clips: &[Vec<f32>], reply: &[f32], air: Air) -> (usize, 
 #[test]
 fn a_word_said_into_a_reply_is_heard() {
     let Some(mut voice) = voice() else { return };
-    let reply = said(&mut voice, &[REPLIES[0], REPLIES[2], REPLIES[4], REPLIES[6]].join(" "));
+    let text = [REPLIES[0], REPLIES[2], REPLIES[4], REPLIES[6]].join(" ");
+    let replies: Vec<_> = (0..TAKES).map(|_| said(&mut voice, &text)).collect();
     let airs = [
         ("none", Air::None),
         ("-20 dB", Air::Echo(-20.0)),
@@ -174,11 +178,12 @@ fn a_word_said_into_a_reply_is_heard() {
         ("gone, -6 dB before", Air::Gone(-6.0)),
     ];
     for word in ["computer", "jarvis", "stop"] {
-        let own = (word != "jarvis").then(|| said(&mut voice, &format!("{word}.")));
+        let takes = if word == "jarvis" { 0 } else { TAKES };
+        let own: Vec<_> = (0..takes).map(|_| said(&mut voice, &format!("{word}."))).collect();
         let people = people(word, if slow() { usize::MAX } else { 3 });
-        for (clips, who) in [(people, "people"), (own.into_iter().collect(), "the voice")] {
+        for (clips, who) in [(people, "people"), (own, "the voice")] {
             for (name, air) in airs.iter().filter(|_| !clips.is_empty()) {
-                let (n, after_ms) = detected(word, &clips, &reply, *air);
+                let (n, after_ms) = detected(word, &clips, &replies, *air);
                 println!("{word} by {who}, echo {name}: {n} of {}, {after_ms} ms after it began", clips.len());
                 let loud = matches!(air, Air::Echo(db) if *db > -6.0);
                 assert!(loud || n * 10 >= clips.len() * 6, "{word} by {who}, echo {name}: {n} of {}", clips.len());
