@@ -68,13 +68,13 @@ fn people_are_heard_without_a_fault() {
 fn drafts_that_agree_end_a_command_sooner() {
     let config = Config::read(Some(&root().join("config.toml"))).expect("the repository's configuration");
     let dir = tempfile::tempdir().expect("a folder can be made");
-    let clip = root().join("onnx/starter/samples/pasta-timer-ten-minutes.flac");
+    let clip = root().join("onnx/starter/samples/light-over-the-stove.flac");
     let mut clip = wav::read_at(&clip, 16_000).expect("a sample");
     let speech_s = clip.samples.iter().rposition(|v| v.abs() > 0.01).expect("somebody speaks") as f64 / 16_000.0;
     clip.samples.extend(vec![0.0; 2 * 16_000]);
-    wav::write(&dir.path().join("pasta.wav"), &clip).expect("it is written");
-    let slots = json!({"minutes": 10, "name": "pasta"});
-    let label = json!({"pasta.wav": {"intent": "set_timer", "slots": slots, "speech_s": speech_s}});
+    wav::write(&dir.path().join("stove.wav"), &clip).expect("it is written");
+    let slots = json!({"kind": "light", "room": "stove"});
+    let label = json!({"stove.wav": {"intent": "turn_on", "slots": slots, "speech_s": speech_s}});
     std::fs::write(dir.path().join("labels.json"), label.to_string()).expect("they are written");
     let settings = ["-/700/-", "400/700/-", "-/700/1200"].map(|text| text.parse().expect("a setting"));
     let ends = hearth::bench::ends::measure(&config, dir.path(), &settings).expect("it is measured");
