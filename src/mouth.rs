@@ -45,14 +45,14 @@ pub enum Line {
 
 /// Work for the mouth, made by the voice.
 #[derive(Debug)]
-pub struct Sound(Heard);
-
-#[derive(Debug)]
-enum Heard {
+pub enum Sound {
+    /// A sentence.
     Speech(TurnId, Clip),
     /// An earcon, or the ringing of a turn.
     Signal(Option<TurnId>, Clip),
+    /// Nothing more in this turn.
     End(TurnId),
+    /// From now on another output, as [`Line::Output`].
     Output(Option<String>),
 }
 
@@ -130,7 +130,7 @@ impl<'a> Voice<'a> {
         }
     }
 
-    fn make(&mut self, line: Line) -> Option<Heard> {
+    fn make(&mut self, line: Line) -> Option<Sound> {
         match line {
             Line::Say(turn, _) | Line::Ring(turn) | Line::End(turn) | Line::Voice(turn, _)
                 if self.hush.covers(turn) =>
@@ -140,16 +140,16 @@ impl<'a> Voice<'a> {
             Line::Say(turn, sentence) => match self.kept.say(self.voice, &sentence) {
                 // Silenced while it was made.
                 Ok(_) if self.hush.covers(turn) => None,
-                Ok(clip) => Some(Heard::Speech(turn, self.at_volume(clip))),
+                Ok(clip) => Some(Sound::Speech(turn, self.at_volume(clip))),
                 Err(error) => {
                     tracing::error!(%error, "a sentence could not be spoken");
                     None
                 }
             },
-            Line::Ring(turn) => Some(Heard::Signal(Some(turn), self.at_volume(ring_clip()))),
-            Line::Play(earcon) => Some(Heard::Signal(None, self.at_volume(earcon_clip(earcon)))),
-            Line::End(turn) => Some(Heard::End(turn)),
-            Line::Output(name) => Some(Heard::Output(name)),
+            Line::Ring(turn) => Some(Sound::Signal(Some(turn), self.at_volume(ring_clip()))),
+            Line::Play(earcon) => Some(Sound::Signal(None, self.at_volume(earcon_clip(earcon)))),
+            Line::End(turn) => Some(Sound::End(turn)),
+            Line::Output(name) => Some(Sound::Output(name)),
             Line::Volume(volume) => {
                 self.volume = volume;
                 None
@@ -172,8 +172,7 @@ impl<'a> Voice<'a> {
     }
 
     /// Hands a sound on, once there is room; false when nobody takes it.
-    fn give(&self, sound: Heard) -> bool {
-        let mut sound = Sound(sound);
+    fn give(&self, mut sound: Sound) -> bool {
         loop {
             match self.sounds.try_send(sound) {
                 Ok(()) => return true,
@@ -209,7 +208,7 @@ impl<'a> Mouth<'a> {
         loop {
             self.pulse.beat();
             match sounds.recv_timeout(LOOK) {
-                Ok(Sound(sound)) => self.hear(sound),
+                Ok(sound) => self.sound(sound),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let state = self.output.ready();
@@ -219,24 +218,24 @@ impl<'a> Mouth<'a> {
         }
     }
 
-    fn hear(&mut self, sound: Heard) {
+    fn sound(&mut self, sound: Sound) {
         match sound {
-            Heard::Speech(turn, _) | Heard::Signal(Some(turn), _) | Heard::End(turn) if self.hush.covers(turn) => {}
-            Heard::Speech(turn, clip) => {
+            Sound::Speech(turn, _) | Sound::Signal(Some(turn), _) | Sound::End(turn) if self.hush.covers(turn) => {}
+            Sound::Speech(turn, clip) => {
                 if self.begun != turn {
                     self.begun = turn;
                     (self.report)(Report::Began(turn));
                 }
                 self.play(&clip, Some(turn));
             }
-            Heard::Signal(turn, clip) => self.play(&clip, turn),
-            Heard::End(turn) => {
+            Sound::Signal(turn, clip) => self.play(&clip, turn),
+            Sound::End(turn) => {
                 self.output.drain(&stop(self.hush, self.pulse, Some(turn)));
                 if !self.hush.covers(turn) {
                     (self.report)(Report::Spoken(turn));
                 }
             }
-            Heard::Output(name) => {
+            Sound::Output(name) => {
                 self.output.choose(name.as_deref());
                 let state = self.output.ready();
                 self.output_is(state);

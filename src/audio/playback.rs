@@ -2,9 +2,10 @@
 //!
 //! Owns the output stream, which stays open between clips so that a device does not fall asleep and swallow the start
 //! of a reply (field note C12), and is opened again when the device was lost. One permanent source feeds it out of a
-//! ring: what it emits, silence too, goes into a second ring for the echo canceller ([`RenderTap`]). [`Play::play`] and
-//! [`Play::play_until`] block, so they run on the thread that speaks; samples are finished before they reach the
-//! device's own thread, which neither locks nor allocates here. Decides nothing and makes no sound of its own.
+//! ring: what it emits, silence too, goes into a second ring for the echo canceller ([`RenderTap`]). [`Play::play`],
+//! [`Play::play_until`] and [`Play::drain`] block, so they run on the thread that speaks; samples are finished before
+//! they reach the device's own thread, which neither locks nor allocates here. Decides nothing and makes no sound of its
+//! own.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -292,8 +293,8 @@ fn stream(
 }
 
 impl Play for Speaker {
-    /// Plays, and asks `stop` every 5 ms. A stopped clip is faded out
-    /// within 10 ms, and what the device has already taken (40 to 80 ms) is still heard.
+    /// Plays, and asks `stop` every 5 ms. A stopped clip is faded out within 10 ms, and what the device has already taken
+    /// (40 to 80 ms) is still heard.
     /// After [`PlayError::Lost`] the next call opens the device again.
     fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
         if clip.samples.is_empty() {
