@@ -26,8 +26,9 @@ use super::device::{self, Chosen, Direction, Host};
 use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
 
-/// Sound between two callbacks. PulseAudio holds twice as much, and what it holds is heard after a stop.
-const PERIOD_MS: u32 = 20;
+/// Sound between two callbacks. PulseAudio holds twice as much, and what it holds is heard after a stop. With 20 ms words
+/// broke wherever the machine was busy elsewhere for that long (measured), and waking up cost twice as much.
+const PERIOD_MS: u32 = 40;
 /// Sound that waits for the device: as long may the thread that speaks be kept from running.
 const RING_MS: u64 = 500;
 /// Sound that the echo canceller may leave unread.
@@ -37,7 +38,9 @@ const BLOCK: usize = 240;
 /// Fade at both ends of a clip, against the click of one that does not begin or end at zero (field note C11).
 const EDGE_MS: u64 = 2;
 /// Time for what was taken last to be heard.
-const LATENCY: Duration = Duration::from_millis(80);
+const LATENCY: Duration = Duration::from_millis(2 * PERIOD_MS as u64 + 40);
+/// As long may the closing of a stream take that is not lost: PulseAudio refuses a second one of ours beside it.
+const CLOSING: Duration = Duration::from_millis(500);
 /// A device that takes no more samples for so long is gone, whether or not it said so (field note C2).
 const STALLED: Duration = Duration::from_secs(2);
 /// As long may the first sample take: PulseAudio's idle null sink and some ALSA devices need 2 s to wake up (measured).
@@ -294,7 +297,7 @@ fn stream(
 
 impl Play for Speaker {
     /// Plays, and asks `stop` every 5 ms. A stopped clip is faded out within 10 ms, and what the device has already taken
-    /// (40 to 80 ms) is still heard.
+    /// (80 to 120 ms) is still heard.
     /// After [`PlayError::Lost`] the next call opens the device again.
     fn play_until(&mut self, clip: &Clip, stop: &dyn Fn() -> bool) -> Result<Played, PlayError> {
         if clip.samples.is_empty() {
@@ -402,9 +405,15 @@ impl Drop for Open {
         let Some(stream) = self.stream.take() else { return };
         // cpal 0.18.2 waits for ever for a PulseAudio stream that the server has ended, which it does when the last
         // output goes away: its own thread is left behind then, until the connection ends.
-        let closing = std::thread::Builder::new().name("speaker-close".into()).spawn(move || drop(stream));
-        if let Err(error) = closing {
-            tracing::error!(%error, "no thread can be started");
+        let (closed, closing) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("speaker-close".into()).spawn(move || {
+            drop(stream);
+            // Nobody may be waiting any more.
+            let _ = closed.send(());
+        });
+        match thread {
+            Ok(_) => drop(closing.recv_timeout(CLOSING)),
+            Err(error) => tracing::error!(%error, "no thread can be started"),
         }
     }
 }
