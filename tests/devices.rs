@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use hearth::audio::capture::{CaptureConfig, CaptureState, Microphone};
@@ -15,24 +15,38 @@ use hearth::audio::{Clip, device, wav};
 
 mod sound;
 
-use sound::{Server, rms, until};
+use sound::{Recorder, Server, rms, until};
 
 /// Marks the child.
 const CHILD: &str = "HEARTH_TEST_SOUND_SERVER";
 /// A test that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
+/// A sine of 300 Hz and 0.5 changes by 0.0196 per sample at 48 kHz; by more where it was cut.
+const CLICK: f32 = 0.03;
 
 /// Runs `body` in a child with a sound server's folder. Skips where there is no PulseAudio.
 fn with_server(name: &str, body: impl FnOnce(&Path)) {
-    in_child(name, 1, body);
+    in_child(body, || run(name).expect("it passes"));
 }
 
-/// As [`with_server`], for what is to be heard without a gap, which is this machine's matter too: once in three tries.
+/// As [`with_server`], for what is to be heard without a gap, which is this machine's matter too: it may fail where
+/// PulseAudio's own player, with as much sound in hand, has gaps at the same time, and besides twice.
 fn unbroken(name: &str, body: impl FnOnce(&Path)) {
-    in_child(name, 3, body);
+    in_child(body, || {
+        let mut failed = 0;
+        let mut outcome = run(name);
+        for _ in 0..5 {
+            let Err(reason) = outcome else { return };
+            assert!(failed < 3, "{name} failed: {reason}");
+            let peer = Peer::start();
+            outcome = run(name);
+            failed += usize::from(peer.was_whole() && outcome.is_err());
+        }
+        eprintln!("SKIPPED: {name}: what this machine's own player plays has gaps too");
+    });
 }
 
-fn in_child(name: &str, tries: usize, body: impl FnOnce(&Path)) {
+fn in_child(body: impl FnOnce(&Path), parent: impl FnOnce()) {
     if let Some(dir) = std::env::var_os(CHILD) {
         return body(Path::new(&dir));
     }
@@ -40,8 +54,33 @@ fn in_child(name: &str, tries: usize, body: impl FnOnce(&Path)) {
         return;
     }
     let _alone = sound::alone();
-    let ended: Vec<String> = (0..tries).map_while(|_| run(name).err()).collect();
-    assert!(ended.len() < tries, "{name} failed: {ended:?}");
+    parent();
+}
+
+/// PulseAudio's own player, which plays a tone on a server of its own.
+struct Peer {
+    player: Child,
+    recorder: Recorder,
+    _server: Server,
+    _dir: tempfile::TempDir,
+}
+
+impl Peer {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let server = Server::start(dir.path(), &[SPEAKER]);
+        let recorder = server.record("spk");
+        let player = server.play_with("spk", &tone(300.0, LIMIT.as_secs_f64(), 48_000), &["--latency-msec=80"]);
+        Self { player, recorder, _server: server, _dir: dir }
+    }
+
+    fn was_whole(mut self) -> bool {
+        let recorded = self.recorder.so_far();
+        self.player.kill().expect("it runs");
+        self.player.wait().expect("it is ours");
+        let (first, last) = span(&recorded).expect("something was played");
+        largest_step(&recorded[first..last]) < CLICK
+    }
 }
 
 /// Runs one test as a child.
@@ -139,6 +178,10 @@ fn heard_speech(server: &Server, sink: &str, microphone: &mut Microphone) -> f64
 fn span(samples: &[f32]) -> Option<(usize, usize)> {
     let loud = |x: &f32| x.abs() > 0.01;
     Some((samples.iter().position(loud)?, samples.iter().rposition(loud)?))
+}
+
+fn largest_step(samples: &[f32]) -> f32 {
+    samples.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max)
 }
 
 #[test]
@@ -317,13 +360,12 @@ fn a_word_of_an_eighth_of_a_second_is_heard_and_sentences_join_without_a_click()
         speaker.play(&word).expect("it plays");
         drop(speaker);
         let recorded = recorder.finish();
-        let steps = recorded.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
-        // A sine of 300 Hz and 0.5 changes by 0.0196 per sample at most.
+        let steps = largest_step(&recorded);
         let loud = recorded.iter().filter(|x| x.abs() > 0.01).count();
         let (first, last) = span(&recorded).expect("something was played");
         let pause_ms = (last - first) as f64 / 48.0 - 250.0;
         println!("largest step {steps:.4}, {:.1} ms are loud, {pause_ms:.1} ms between them", loud as f64 / 48.0);
-        assert!(steps < 0.03, "a click of {steps}");
+        assert!(steps < CLICK, "a click of {steps}");
         assert!((loud as i64 - 12_000).abs() < 600, "{loud} samples are loud");
         // What the device holds is heard meanwhile: the second word does not wait for it.
         assert!(pause_ms < 80.0, "{pause_ms} ms");
@@ -351,11 +393,11 @@ fn a_stopped_clip_ends_soon_and_without_a_click() {
         let recorded = recorder.finish();
         let (first, last) = span(&recorded).expect("something was played");
         let length = Duration::from_secs_f64((last - first) as f64 / 48_000.0);
-        let steps = recorded.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+        let steps = largest_step(&recorded);
         println!("returned after {returned:?}; taken {after:?}, heard {length:?}; largest step {steps:.4}");
         assert!(returned < Duration::from_millis(50), "{returned:?}");
         assert!(length < after + Duration::from_millis(50), "{length:?} of {after:?}");
-        assert!(steps < 0.03, "a click of {steps}");
+        assert!(steps < CLICK, "a click of {steps}");
         // And the next one plays.
         assert_eq!(speaker.play_until(&tone(300.0, 0.1, 48_000), &|| false).expect("it plays"), Played::Whole);
     });

@@ -78,9 +78,14 @@ impl Server {
 
     /// Plays a clip into a sink, beside this test.
     pub fn play(&self, sink: &str, clip: &Clip) -> Child {
+        self.play_with(sink, clip, &[])
+    }
+
+    /// As [`Server::play`], with more arguments of `paplay`.
+    pub fn play_with(&self, sink: &str, clip: &Clip, arguments: &[&str]) -> Child {
         let file = self.dir.join(format!("play-{sink}.wav"));
         wav::write(&file, clip).expect("it is written");
-        program("paplay", &self.dir).args(["-d", sink]).arg(&file).spawn().expect("it is installed")
+        program("paplay", &self.dir).args(arguments).args(["-d", sink]).arg(&file).spawn().expect("it is installed")
     }
 
     /// Records what a sink plays, beside this test, until it is told to stop.
