@@ -24,9 +24,9 @@ const AFTER_REPLY: usize = 15;
 /// Chunks of a reply in which the stop word does not count yet: 0.8 s, since the reply is not heard sooner. What was said
 /// before it, a command that ends in "stove", is still in the window and may be scored.
 const BEFORE_STOP: usize = 10;
-/// Chunks for which a word does not count once the reply said it: its echo comes with the device's latency, and its score
-/// up to 400 ms later.
-const ECHOES: usize = 15;
+/// Chunks for which a word does not count once the reply said it, 2 s: its echo comes with the device's latency, and its
+/// score up to 400 ms later.
+const ECHOES: usize = 25;
 /// Of what is rendered, so much of a score is the word.
 const RENDERED: f32 = 0.2;
 /// From this score on a chunk may be the word.
