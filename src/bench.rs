@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+mod decoder;
 pub mod ends;
 pub mod latency;
 mod plot;
@@ -84,9 +85,8 @@ impl Started {
         let mut hearth = Hearth::load(config)?;
         let load_ms = ms(started.elapsed());
         let memory_loaded = Memory::now();
-        let started = Instant::now();
-        hearth.model().babble(DECODED)?;
-        let decoded_ms_per_token = ms(started.elapsed()) / DECODED as f64;
+        let (_, decoded) = hearth.model().rehearse(0, DECODED)?;
+        let decoded_ms_per_token = ms(decoded) / DECODED as f64;
         let (stages, memory_decoded) = (hearth.model().start().clone(), Memory::now());
         Ok((Self { load_ms, stages, memory_loaded, decoded_ms_per_token, memory_decoded }, hearth))
     }
@@ -203,6 +203,15 @@ pub fn run(config: &Config, json: bool) -> Result<(), Failure> {
 pub fn run_start(config: &Config, json: bool) -> Result<(), Failure> {
     let (start, _) = Started::measure(config)?;
     if json { terminal::json(&start) } else { terminal::line(&start) }
+}
+
+/// Measures the decoder alone at contexts of so many rows, and prints it.
+///
+/// # Errors
+/// When a part is missing or fails, or a context is too long.
+pub fn run_decoder(config: &Config, contexts: &[u32], json: bool) -> Result<(), Failure> {
+    let found = decoder::measure(config, contexts)?;
+    if json { terminal::json(&found) } else { terminal::line(&found) }
 }
 
 /// Measures latency, heard piece by piece against heard at the end, prints it and draws it into `picture`.

@@ -82,6 +82,11 @@ enum Verb {
         /// Only the start, by stage, and memory
         #[arg(long, conflicts_with = "latency")]
         start: bool,
+        /// Only the decoder: rows prefilled and tokens decoded behind contexts of these lengths
+        #[arg(long, value_name = "ROWS", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+              conflicts_with_all = ["start", "latency"], default_missing_value = "128,512,2048",
+              value_parser = clap::value_parser!(u32).range(1..))]
+        decoder: Option<Vec<u32>>,
         /// Measure how long after the last word an answer comes, heard while it is spoken and at the end, in real time
         #[arg(long)]
         latency: bool,
@@ -350,6 +355,7 @@ impl Args {
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { start: true, json, .. } => bench::run_start(&config?.checked()?, json),
+            Verb::Bench { decoder: Some(contexts), json, .. } => bench::run_decoder(&config?.checked()?, &contexts, json),
             Verb::Bench { latency: false, json, .. } => bench::run(&config?.checked()?, json),
             Verb::Bench { seconds, rounds, one_call, svg, json, .. } => {
                 can_be_written(svg.as_deref())?;

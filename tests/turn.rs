@@ -262,6 +262,17 @@ fn a_model_that_is_biased_towards_silence_calls_nothing() {
 }
 
 #[test]
+fn a_rehearsal_leaves_no_trace() {
+    let model = &mut load("tiny-split-fp32");
+    let all = sound(16_000);
+    let expected = (batch(model, &all, Start::Fresh), tokens(model));
+    let (prefill, decode) = model.rehearse(40, 3).expect("there is room");
+    assert!(!prefill.is_zero() && !decode.is_zero());
+    assert!(matches!(model.rehearse(1_000_000, 1), Err(ModelError::ContextFull { .. })));
+    assert_eq!((batch(model, &all, Start::Fresh), tokens(model)), expected);
+}
+
+#[test]
 fn a_settled_turn_is_known_to_the_next_and_a_cancelled_one_is_not() {
     // Calls end by themselves if they may be long enough: only what ended is remembered.
     let mut model = load_bounded("tiny-split-q8", &tools(), 400);

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -32,6 +32,8 @@ mod decode;
 
 /// Rows of the prefix that are prefilled together.
 const PREFIX_ROWS: usize = 64;
+/// Rows of one run when it is rehearsed.
+const REHEARSED_ROWS: usize = 512;
 /// The tools that answer a question.
 const ANSWERS: [&str; 5] = ["confirm", "deny", "correct", "stop", "repeat"];
 /// Samples at 16 kHz in a millisecond.
@@ -201,21 +203,37 @@ impl Gemma {
         &self.start
     }
 
-    /// Decodes so many tokens from the prefix on, the likeliest each time and without a grammar: for measuring. The context
-    /// is then as before.
+    /// Prefills so many rows after the prefix and then decodes so many tokens, the likeliest each time and without a
+    /// grammar: for measuring. Gives the time of either; the context is then as before.
     ///
     /// # Errors
     /// When the model fails or the context is too short.
-    pub fn babble(&mut self, tokens: usize) -> Result<(), ModelError> {
+    pub fn rehearse(&mut self, rows: usize, tokens: usize) -> Result<(Duration, Duration), ModelError> {
         let before = self.decoder.len();
+        let times = self.play_through(rows, tokens);
+        self.decoder.rewind(before)?;
+        times
+    }
+
+    fn play_through(&mut self, rows: usize, tokens: usize) -> Result<(Duration, Duration), ModelError> {
         let mut token = self.tokenizer.special().turn_open;
-        for _ in 0..tokens {
-            let rows = self.embedder.embed(&[token], &self.interrupt)?;
-            let logits = self.decoder.step(&rows, &self.interrupt)?;
-            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
-            token = best.map_or(token, |(at, _)| at as u32);
+        let best = |logits: &[f32]| logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at as u32);
+        let started = Instant::now();
+        for from in (0..rows).step_by(REHEARSED_ROWS) {
+            let last = from + REHEARSED_ROWS >= rows;
+            let block = self.embedder.embed(&vec![token; REHEARSED_ROWS.min(rows - from)], &self.interrupt)?;
+            if last {
+                token = best(&self.decoder.step(&block, &self.interrupt)?).unwrap_or(token);
+            } else {
+                self.decoder.prefill(&block, &self.interrupt)?;
+            }
         }
-        self.decoder.rewind(before)
+        let prefill = started.elapsed();
+        for _ in 0..tokens {
+            let row = self.embedder.embed(&[token], &self.interrupt)?;
+            token = best(&self.decoder.step(&row, &self.interrupt)?).unwrap_or(token);
+        }
+        Ok((prefill, started.elapsed() - prefill))
     }
 
     /// The turn in progress.
