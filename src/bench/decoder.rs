@@ -12,7 +12,7 @@ use crate::timeline::ms;
 /// What was measured; memory at the end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Decoder {
-    load_ms: f64,
+    start: Started,
     contexts: Vec<Context>,
     memory: Memory,
 }
@@ -29,7 +29,7 @@ struct Context {
 
 /// Loads the model, and measures each length once after a short rehearsal.
 pub(super) fn measure(config: &Config, contexts: &[u32]) -> Result<Decoder, Failure> {
-    let (started, mut hearth) = Started::measure(config)?;
+    let (start, mut hearth) = Started::measure(config)?;
     hearth.model().rehearse(16, 1)?;
     let mut measured = Vec::with_capacity(contexts.len());
     for &rows in contexts {
@@ -40,15 +40,15 @@ pub(super) fn measure(config: &Config, contexts: &[u32]) -> Result<Decoder, Fail
             decode_ms_per_token: ms(decode) / DECODED as f64,
         });
     }
-    Ok(Decoder { load_ms: started.load_ms, contexts: measured, memory: Memory::now() })
+    Ok(Decoder { start, contexts: measured, memory: Memory::now() })
 }
 
 impl fmt::Display for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
+        writeln!(f, "{}", self.start)?;
         for Context { rows, prefill_ms_per_row, decode_ms_per_token } in &self.contexts {
             writeln!(f, "{rows:>6} rows {prefill_ms_per_row:>8.2} ms each, then tokens of {decode_ms_per_token:.2} ms")?;
         }
-        write!(f, "memory     {}", self.memory)
+        write!(f, "           {} in the end", self.memory)
     }
 }
