@@ -355,7 +355,9 @@ impl Args {
             Verb::Say { text, out, .. } => say(&config?.checked()?, &text, out.as_deref()),
             Verb::Check { full, no_load } => check::run(config, full, no_load),
             Verb::Bench { start: true, json, .. } => bench::run_start(&config?.checked()?, json),
-            Verb::Bench { decoder: Some(contexts), json, .. } => bench::run_decoder(&config?.checked()?, &contexts, json),
+            Verb::Bench { decoder: Some(contexts), json, .. } => {
+                bench::run_decoder(&config?.checked()?, &contexts, json)
+            }
             Verb::Bench { latency: false, json, .. } => bench::run(&config?.checked()?, json),
             Verb::Bench { seconds, rounds, one_call, svg, json, .. } => {
                 can_be_written(svg.as_deref())?;

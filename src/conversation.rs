@@ -14,8 +14,9 @@ use std::time::Instant;
 use crate::assistant::{Assistant, Command, Event};
 use crate::dialogue::{Drafted, Outcome, TurnId};
 use crate::followup::Memory;
-use crate::listen::listener::{EndReason, ListenCommand, ListenEvent};
+use crate::listen::listener::{DeviceState, EndReason, ListenCommand, ListenEvent};
 use crate::model::Start;
+use crate::speech;
 
 mod ends;
 mod messages;
@@ -86,6 +87,8 @@ pub struct Conversation {
     turns: u64,
     turn: Option<Turn>,
     key_down: bool,
+    /// There is no microphone: whoever spoke would not be heard.
+    deaf: bool,
     /// The next turn knows nothing of those before.
     fresh: bool,
     /// What the turns leave to each other; the turn in progress has it.
@@ -110,6 +113,7 @@ impl Conversation {
             turns,
             turn: None,
             key_down: false,
+            deaf: false,
             fresh: false,
             waiting: Vec::new(),
         }
@@ -135,9 +139,15 @@ impl Conversation {
         match input {
             Input::Heard(event) => self.heard(event, &mut out),
             Input::Key(key) => self.key(key, &mut out),
+            Input::Tap => {
+                if self.hearing().is_some() {
+                    self.nothing_said(false, &mut out);
+                }
+            }
             Input::Cancel => {
                 self.end(State::Idle, &mut out);
                 self.memory.drop_question();
+                self.next(&mut out);
             }
             Input::Mute(mute) => self.mute(mute, &mut out),
             Input::Ask(text) => self.ask(text, &mut out),
@@ -281,7 +291,14 @@ impl Conversation {
                 }
             }
             ListenEvent::End(reason) => self.endpoint(reason, out),
-            _ => {}
+            // What is waited for does not come any more.
+            ListenEvent::Device(device) => {
+                self.deaf = !matches!(device, DeviceState::Running(_));
+                if self.deaf {
+                    self.endpoint(EndReason::Nothing, out);
+                }
+            }
+            ListenEvent::SpeechStarted | ListenEvent::Level(_) => {}
         }
     }
 
@@ -324,16 +341,7 @@ impl Conversation {
         let called = matches!(turn.opened, Some(Opened::Called | Opened::Held | Opened::Tapped));
         self.key_down = false;
         match reason {
-            EndReason::Nothing => {
-                out.push(Output::NothingSaid);
-                self.end(State::Idle, out);
-                // Silence is a no.
-                self.memory.drop_question();
-                if called {
-                    out.push(Output::Play(Earcon::Sorry));
-                }
-                self.next(out);
-            }
+            EndReason::Nothing => self.nothing_said(called, out),
             EndReason::Silence(_) | EndReason::Cap | EndReason::Released => {
                 if !drafted {
                     out.push(Output::Model(id, Job::Draft(0)));
@@ -347,6 +355,18 @@ impl Conversation {
         }
     }
 
+    /// Nobody spoke while it heard.
+    fn nothing_said(&mut self, sorry: bool, out: &mut Vec<Output>) {
+        out.push(Output::NothingSaid);
+        self.end(State::Idle, out);
+        // Silence is a no.
+        self.memory.drop_question();
+        if sorry {
+            out.push(Output::Play(Earcon::Sorry));
+        }
+        self.next(out);
+    }
+
     fn key(&mut self, key: Key, out: &mut Vec<Output>) {
         let down = match key {
             Key::Down => true,
@@ -354,7 +374,7 @@ impl Conversation {
             Key::Toggle => !self.key_down,
         };
         match (down, self.key_down) {
-            (true, false) if self.state != State::Muted => {
+            (true, false) if self.state != State::Muted && !self.deaf => {
                 let asked = self.end(State::Idle, out);
                 let opened = if key == Key::Down { Opened::Held } else { Opened::Tapped };
                 // While it is held only the cap ends the waiting.
@@ -381,6 +401,7 @@ impl Conversation {
         self.state = if mute { State::Muted } else { State::Idle };
         let earcon = if mute { Earcon::Muted } else { Earcon::Unmuted };
         out.extend([Output::Listen(ListenCommand::Mute(mute)), Output::Play(earcon), Output::Show(self.state)]);
+        self.next(out);
     }
 
     fn ask(&mut self, text: String, out: &mut Vec<Output>) {
@@ -417,7 +438,10 @@ impl Conversation {
             return;
         }
         let id = self.said_turn();
-        self.speak(id, text, out);
+        // The first is heard while the next is made.
+        for sentence in speech::sentences(&text) {
+            self.speak(id, sentence, out);
+        }
         out.push(Output::EndSpeech(id));
     }
 
@@ -496,12 +520,12 @@ impl Conversation {
         let (opened, called, silent) = (turn.opened, turn.called, turn.words.is_empty());
         self.memory = turn.assistant.remember(self.now);
         let in_vain = opened == Some(Opened::Called) && !called && silent;
-        if in_vain && self.waiting.is_empty() && self.state != State::Muted {
+        if in_vain && self.waiting.is_empty() && self.state != State::Muted && !self.deaf {
             self.listen(Opened::Again, answers, self.config.wait_ms, out);
             return;
         }
         // The microphone opens only now that all has been heard (field notes, C14).
-        if self.waiting.is_empty() && self.state == State::Speaking && wait_ms > 0 {
+        if self.waiting.is_empty() && self.state == State::Speaking && wait_ms > 0 && !self.deaf {
             self.listen(Opened::FollowUp, asked, wait_ms, out);
         } else {
             self.show_busy(State::Idle, out);

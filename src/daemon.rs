@@ -84,11 +84,16 @@ struct Inbox {
     hangup: Signal,
 }
 
+/// What `status` calls it when it is missing.
+const MICROPHONE: &str = "microphone";
+
 /// Reads and checks the configuration.
 type Read = Box<dyn Fn() -> Result<Config, ConfigError>>;
 
 struct Daemon {
     config: Config,
+    /// What does not change while it runs is as it was here.
+    started_with: Config,
     /// Reads the configuration again.
     read: Read,
     service: Service,
@@ -124,6 +129,8 @@ struct Daemon {
     last_turn: Instant,
     /// Calls that are to be started.
     to_call: Vec<(TurnId, ToolCall)>,
+    /// A thread that took no more work.
+    stuck: Option<&'static str>,
 }
 
 impl Daemon {
@@ -143,6 +150,7 @@ impl Daemon {
         let volume = config.speech.volume;
         let mut daemon = Self {
             conversation: Conversation::new(turn_taking(&config, false, false), last, Instant::now()),
+            started_with: config.clone(),
             config,
             read,
             service,
@@ -167,6 +175,7 @@ impl Daemon {
             rings: 0,
             last_turn: Instant::now(),
             to_call: Vec::new(),
+            stuck: None,
         };
         let mute_switch = daemon.mqtt.as_ref().and_then(Mqtt::mute_requests);
         // Without a sender it is over at once, and is not asked again.
@@ -190,6 +199,9 @@ impl Daemon {
         let every = self.service.alive_every().unwrap_or(LOOK).min(LOOK);
         let mut look = tokio::time::interval(every);
         loop {
+            if let Some(name) = self.stuck {
+                return Err(Failure::new(LOST_THREAD, format!("thread {name} takes no more work")));
+            }
             for (turn, call) in self.to_call.drain(..) {
                 let home = Rc::clone(&self.home);
                 inbox.calls.spawn_local(async move {
@@ -223,12 +235,15 @@ impl Daemon {
                 self.has_voice = true;
                 self.ready();
             }
+            Notice::Heard(ListenEvent::Device(DeviceState::Ended)) => {
+                return Err(Failure::new(LOST_THREAD, "thread capture: it ended by itself"));
+            }
             Notice::Heard(event) => self.heard(event),
             Notice::Model(infer::Report::Reply(turn, event)) => self.input(Input::Reply(turn, event)),
             Notice::Model(infer::Report::Drafted(turn, pause, drafted)) => {
                 self.input(Input::Drafted(turn, pause, drafted));
             }
-            Notice::Model(infer::Report::Failed(turn)) => self.input(Input::Failed(turn)),
+            Notice::Model(infer::Report::Failed(turn)) => self.failed(turn, "the model failed, see the log"),
             Notice::Model(infer::Report::Times(turn, timeline)) => self.turns.times(turn, timeline),
             Notice::Model(infer::Report::Transcript(turn, heard, again)) => {
                 self.turns.transcribed(turn, heard, again);
@@ -280,14 +295,15 @@ impl Daemon {
                 let missing = match state {
                     DeviceState::Running(device) => {
                         self.publisher.update(|public| {
-                            public.details.insert("microphone".into(), device.clone().into());
+                            public.details.insert(MICROPHONE.into(), device.clone().into());
                         });
                         None
                     }
                     DeviceState::Missing(reason) => Some(reason.clone()),
+                    DeviceState::Ended => None,
                 };
                 let name = self.config.audio.input.clone();
-                self.missing("microphone", name, missing);
+                self.missing(MICROPHONE, name, missing);
             }
             // Nothing can be answered yet.
             _ if !self.is_ready() => return,
@@ -327,10 +343,16 @@ impl Daemon {
             Err(error) => {
                 tracing::error!(%error, "a tool broke");
                 if let Some(turn) = self.conversation.turn() {
-                    self.input(Input::Failed(turn));
+                    self.failed(turn, "a tool broke, see the log");
                 }
             }
         }
+    }
+
+    /// A turn cannot go on.
+    fn failed(&mut self, turn: TurnId, why: &str) {
+        self.publisher.event("error", &json!({"error": why}));
+        self.input(Input::Failed(turn));
     }
 
     fn set_volume(&mut self, volume: Volume) {
@@ -402,7 +424,7 @@ impl Daemon {
             interrupt.raise();
         }
         let taken = self.threads.jobs.try_send((turn, job));
-        taken.inspect_err(|error| stuck("infer", error)).is_ok()
+        self.taken("infer", taken)
     }
 
     fn answer(&mut self, turn: TurnId, answer: Value) {
@@ -413,11 +435,21 @@ impl Daemon {
     }
 
     fn say(&mut self, line: Line) {
-        let _ = self.threads.lines.try_send(line).inspect_err(|error| stuck("voice", error));
+        let taken = self.threads.lines.try_send(line);
+        self.taken("voice", taken);
     }
 
     fn ears(&mut self, command: ListenCommand) {
-        let _ = self.threads.ears.try_send(command).inspect_err(|error| stuck("listen", error));
+        let taken = self.threads.ears.try_send(command);
+        self.taken("listen", taken);
+    }
+
+    /// Did a thread take its work? One with a full queue has hung; the end of one tells of itself.
+    fn taken<T>(&mut self, name: &'static str, taken: Result<(), TrySendError<T>>) -> bool {
+        if matches!(taken, Err(TrySendError::Full(_))) {
+            self.stuck = Some(name);
+        }
+        taken.is_ok()
     }
 
     fn show(&mut self, state: State) {
@@ -433,6 +465,10 @@ impl Daemon {
 
     fn missing(&mut self, what: &str, name: Option<String>, reason: Option<String>) {
         let name = name.unwrap_or_else(|| "default".into());
+        let known = self.publisher.public().missing.iter().any(|missing| missing.what == what);
+        if let Some(reason) = reason.as_ref().filter(|_| self.is_ready() && !known) {
+            self.publisher.event("error", &json!({"error": format!("no {what} ({name}): {reason}")}));
+        }
         self.publisher.update(|public| {
             let since = public.missing.iter().find(|missing| missing.what == what).map(|m| m.since_unix_ms);
             public.missing.retain(|missing| missing.what != what);
@@ -499,8 +535,8 @@ impl Daemon {
             self.ring_on();
             self.tell_ringing();
             if let Some(told) = self.teller.news() {
-                let job = (TurnId(0), Job::Declare(Box::new(told)));
-                let _ = self.threads.jobs.try_send(job).inspect_err(|error| stuck("infer", error));
+                let taken = self.threads.jobs.try_send((TurnId(0), Job::Declare(Box::new(told))));
+                self.taken("infer", taken);
             }
             self.transcribe();
         }
@@ -538,11 +574,6 @@ impl Daemon {
             tracing::warn!(name, "this thread did not end in time");
         }
     }
-}
-
-fn stuck<T>(name: &str, error: &TrySendError<T>) {
-    let is_full = matches!(error, TrySendError::Full(_));
-    tracing::error!(name, is_full, "a thread takes no more work");
 }
 
 fn turn_taking(config: &Config, phrases: bool, reads_text: bool) -> TurnTaking {

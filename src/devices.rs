@@ -117,7 +117,7 @@ fn hear(options: &Options, enough: usize, mut heard: impl FnMut(&[f32])) -> Resu
         } else if last.elapsed() > PATIENCE {
             let reason = match state {
                 CaptureState::Missing { reason, .. } => reason.to_string(),
-                CaptureState::Running { .. } => "it gives no sound".to_string(),
+                CaptureState::Running { .. } | CaptureState::Ended => "it gives no sound".to_string(),
             };
             let wanted = options.input.as_deref().unwrap_or("by default");
             return Err(Failure::new(UNAVAILABLE, format!("no input {wanted}: {reason}")));

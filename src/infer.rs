@@ -185,7 +185,12 @@ impl<'a> Worker<'a> {
             Job::Hear(_) => self.drafting,
             _ => None,
         };
-        let mut emit = |event| report(Report::Reply(turn, event));
+        let pulse = self.pulse;
+        let mut emit = |event| {
+            // A long reply is no thread that hangs.
+            pulse.beat();
+            report(Report::Reply(turn, event));
+        };
         let decodes = matches!(job, Job::Commit | Job::Answer(_));
         match job {
             Job::Begin(_) | Job::Declare(_) | Job::Transcribe(_) => Ok(()),

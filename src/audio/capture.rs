@@ -75,6 +75,8 @@ pub enum CaptureState {
         /// Why, for a person.
         reason: Arc<str>,
     },
+    /// The thread that looked after the device has ended by itself: there will be no sound any more.
+    Ended,
 }
 
 /// The callback's end of the ring.
@@ -160,6 +162,8 @@ pub struct Microphone {
     state: CaptureState,
     open: Option<Open>,
     overruns_before: u64,
+    /// Has it no thread that looks after a device?
+    is_fed: bool,
     /// Tells the other thread that nobody listens any more.
     closed: Arc<AtomicBool>,
     times: Arc<CallbackTimes>,
@@ -195,12 +199,12 @@ impl Microphone {
             times: times.clone(),
         };
         let thread = std::thread::Builder::new().name("capture".into()).spawn(move || keeper.run());
-        let reason = match thread {
-            Ok(_) => "it has not been opened yet".to_string(),
-            Err(error) => format!("no thread can be started: {error}"),
-        };
-        let state = CaptureState::Missing { wanted: wanted.clone(), since: Instant::now(), reason: reason.into() };
-        Self { updates, wanted, state, open: None, overruns_before: 0, closed, times }
+        if let Err(error) = thread {
+            tracing::error!(%error, "no thread can be started");
+        }
+        let reason = "it has not been opened yet".into();
+        let state = CaptureState::Missing { wanted: wanted.clone(), since: Instant::now(), reason };
+        Self { updates, wanted, state, open: None, overruns_before: 0, is_fed: false, closed, times }
     }
 
     /// Lets go of the device and opens another one instead. Does not wait.
@@ -222,6 +226,7 @@ impl Microphone {
             state,
             open: None,
             overruns_before: 0,
+            is_fed: true,
             closed: Arc::new(AtomicBool::new(false)),
             times,
         };
@@ -240,6 +245,11 @@ impl Microphone {
                 Ok(update) => {
                     self.take(update);
                     self.drain(out);
+                }
+                Err(TryRecvError::Disconnected) if !self.is_fed => {
+                    self.open = None;
+                    self.state = CaptureState::Ended;
+                    break;
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -288,7 +298,7 @@ impl Microphone {
     fn miss(&mut self, reason: Arc<str>) {
         let since = match self.state {
             CaptureState::Missing { since, .. } => since,
-            CaptureState::Running { .. } => Instant::now(),
+            CaptureState::Running { .. } | CaptureState::Ended => Instant::now(),
         };
         self.state = CaptureState::Missing { wanted: self.wanted.clone(), since, reason };
     }
@@ -548,6 +558,15 @@ mod tests {
             assert!((pass + 9.03).abs() < 0.2, "{rate_hz}: 1 kHz comes out at {pass} dB");
             assert!(pass - stop > 60.0, "{rate_hz}: 10 kHz comes out at {stop} dB");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_thread_is_not_taken_for_a_missing_device() {
+        let (_intake, mut microphone) = Microphone::fed(16_000, 1);
+        assert!(matches!(microphone.read(&mut Vec::new()), CaptureState::Running { .. }));
+        // As after a panic: its end of the updates is gone.
+        microphone.is_fed = false;
+        assert_eq!(microphone.read(&mut Vec::new()), CaptureState::Ended);
     }
 
     #[test]

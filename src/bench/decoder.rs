@@ -47,7 +47,10 @@ impl fmt::Display for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.start)?;
         for Context { rows, prefill_ms_per_row, decode_ms_per_token } in &self.contexts {
-            writeln!(f, "{rows:>6} rows {prefill_ms_per_row:>8.2} ms each, then tokens of {decode_ms_per_token:.2} ms")?;
+            writeln!(
+                f,
+                "{rows:>6} rows {prefill_ms_per_row:>8.2} ms each, then tokens of {decode_ms_per_token:.2} ms"
+            )?;
         }
         write!(f, "           {} in the end", self.memory)
     }

@@ -28,8 +28,6 @@ pub enum State {
     Speaking,
     /// The microphone is off.
     Muted,
-    /// Cannot work; what is missing says why.
-    Error,
 }
 
 /// A short sound of its own.
@@ -73,6 +71,8 @@ pub enum Input {
     Done(TurnId, ToolResult),
     /// All that was to be said in this turn has been heard.
     Spoken(TurnId),
+    /// The key was let go too soon to say anything.
+    Tap,
     /// Stop whatever goes on.
     Cancel,
     /// Microphone off or on.

@@ -6,6 +6,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::dialogue::{Effect, ReplyEvent, Stop, ToolCall, ToolResult};
+use crate::listen::listener::DeviceState;
 
 mod silences;
 
@@ -131,6 +132,49 @@ fn nobody_speaks() {
     let mut talk = Talk::new(CONFIG);
     talk.check(wake(), "1:begin, arm 4000, [listening]");
     talk.check(heard(ListenEvent::End(EndReason::Nothing)), "nothing, hush, 1:forget, disarm, [idle], sorry");
+}
+
+#[test]
+fn without_a_microphone_nothing_is_waited_for() {
+    let lost = || heard(ListenEvent::Device(DeviceState::Missing("it was unplugged".into())));
+    let back = || heard(ListenEvent::Device(DeviceState::Running("mic".into())));
+    let mut talk = Talk::new(TurnTaking { follow_up_ms: 3000, ..CONFIG });
+    talk.check(back(), "");
+    talk.check(Input::Key(Key::Toggle), "1:begin, arm 4000, [listening]");
+    talk.check(Input::Announce("The egg timer is over.".into()), "");
+    let rings = "echo The egg timer is over., 2:say The egg timer is over., [speaking], 2:end";
+    talk.check(lost(), &format!("nothing, hush, 1:forget, disarm, [idle], sorry, {rings}"));
+    talk.check(Input::Spoken(TurnId(2)), "drained, [idle]");
+    talk.check(Input::Key(Key::Down), "");
+    talk.check(back(), "");
+    talk.check(Input::Key(Key::Down), "3:begin, arm 30000 held, [listening]");
+    // What is decided goes on.
+    talk.check(heard(ListenEvent::End(EndReason::Released)), "3:draft, 3:commit, [thinking]");
+    talk.check(lost(), "");
+    talk.check(stop(3, Stop::EndOfTurn), "3:end, 3:settle");
+}
+
+#[test]
+fn what_waited_is_said_after_a_tap_a_cancel_and_a_mute() {
+    let said = "echo Tea., 2:say Tea., [speaking], 2:end";
+    let muted = "mute(true), muted, [muted], echo Tea., 2:say Tea., 2:end";
+    for (input, expected) in [
+        (Input::Tap, format!("nothing, hush, 1:forget, disarm, [idle], {said}")),
+        (Input::Cancel, format!("hush, 1:forget, disarm, [idle], {said}")),
+        (Input::Mute(true), format!("hush, 1:forget, disarm, [idle], {muted}")),
+    ] {
+        let mut talk = Talk::new(CONFIG);
+        talk.check(Input::Key(Key::Down), "1:begin, arm 30000 held, [listening]");
+        talk.check(Input::Announce("Tea.".into()), "");
+        talk.check(input, &expected);
+    }
+}
+
+#[test]
+fn a_long_announcement_is_said_sentence_by_sentence() {
+    let mut talk = Talk::new(CONFIG);
+    let expected = "echo One., 1:say One., [speaking], echo One. Two., 1:say Two., 1:end";
+    talk.check(Input::Announce("One. Two.".into()), expected);
 }
 
 #[test]

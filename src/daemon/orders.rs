@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Daemon, turn_taking};
+use super::{Daemon, MICROPHONE, turn_taking};
 use crate::config::Config;
 use crate::control::{self, Order, PttAction, Request};
 use crate::conversation::{Input, Key, State};
@@ -53,6 +53,11 @@ impl Daemon {
         if self.conversation.state() == State::Muted && action != PttAction::Stop {
             return control::refused("the microphone is off", None);
         }
+        let missing = self.publisher.public().missing.into_iter().find(|missing| missing.what == MICROPHONE);
+        if let Some(missing) = missing.filter(|_| action != PttAction::Stop) {
+            let reason = format!("there is no microphone ({}): {}", missing.name, missing.reason);
+            return control::refused(reason, Some(UNAVAILABLE));
+        }
         self.answering = true;
         self.turns.because("the key".into());
         match action {
@@ -64,7 +69,7 @@ impl Daemon {
             PttAction::Stop => {
                 let least = Duration::from_millis(self.config.turn.min_hold_ms.into());
                 let is_tap = self.key_down_at.take().is_some_and(|down| down.elapsed() < least);
-                self.input(if is_tap { Input::Cancel } else { Input::Key(Key::Up) });
+                self.input(if is_tap { Input::Tap } else { Input::Key(Key::Up) });
             }
         }
         control::done()
@@ -93,7 +98,8 @@ impl Daemon {
         self.config.state.path().join("muted")
     }
 
-    /// Reads the configuration again. What can change does; the names of sections that need a restart are given back.
+    /// Reads the configuration again. What can change does; the names of sections that need a restart are given back, as
+    /// long as they differ from those that it runs with.
     pub(super) fn reload(&mut self) -> Result<Vec<&'static str>, String> {
         if self.is_ready() {
             self.service.reloading();
@@ -113,7 +119,7 @@ impl Daemon {
     }
 
     fn adopt(&mut self, new: Config) -> Vec<&'static str> {
-        let (old, old_volume) = (&self.config, self.config.speech.volume);
+        let (old, old_volume) = (&self.started_with, self.config.speech.volume);
         let words = |config: &Config| config.wake.all().into_iter().map(|w| w.word).collect::<Vec<_>>();
         let voices = |config: &Config| crate::config::SpeechConfig { volume: 1.0, ..config.speech.clone() };
         let changed = [
@@ -125,6 +131,9 @@ impl Daemon {
             ("state", new.state != old.state),
             ("home", new.home != old.home),
             ("risk", new.risk != old.risk),
+            ("audit", new.audit != old.audit),
+            ("history", new.history.turns != old.history.turns),
+            ("timers", new.timers != old.timers),
         ];
         let restart: Vec<&'static str> = changed.into_iter().filter(|(_, is)| *is).map(|(name, _)| name).collect();
         if new.audio.input != old.audio.input {

@@ -285,6 +285,7 @@ impl Ear for Ears {
                 DeviceState::Running(format!("{device}, {rate_hz} Hz, {channels} channels, {format}"))
             }
             CaptureState::Missing { reason, .. } => DeviceState::Missing(reason.to_string()),
+            CaptureState::Ended => DeviceState::Ended,
         };
         self.last = Some(state);
         Some(told)

@@ -99,6 +99,8 @@ pub enum DeviceState {
     Running(String),
     /// None, and why.
     Missing(String),
+    /// None ever again: what looks after it is gone.
+    Ended,
 }
 
 /// What the listener is told.

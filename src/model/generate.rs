@@ -217,7 +217,8 @@ impl Gemma {
 
     fn play_through(&mut self, rows: usize, tokens: usize) -> Result<(Duration, Duration), ModelError> {
         let mut token = self.tokenizer.special().turn_open;
-        let best = |logits: &[f32]| logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at as u32);
+        let best =
+            |logits: &[f32]| logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at as u32);
         let started = Instant::now();
         for from in (0..rows).step_by(REHEARSED_ROWS) {
             let last = from + REHEARSED_ROWS >= rows;

@@ -22,7 +22,7 @@ use crate::onnx::OnnxError;
 
 pub use kept::Kept;
 pub use phonemes::open_espeak;
-pub use sentences::Splitter;
+pub use sentences::{Splitter, sentences};
 pub use voice::{Piper, VoiceConfig};
 
 /// Turns a sentence into sound.
