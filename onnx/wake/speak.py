@@ -69,7 +69,10 @@ def prose():
 @cache
 def vocabulary():
     """English words (Debian's wamerican), and those of the home."""
-    words = {w for w in Path("/usr/share/dict/american-english").read_text().split() if re.fullmatch("[a-z]{3,11}", w)}
+    file = Path("/usr/share/dict/american-english")
+    if not file.exists():
+        sys.exit(f"{file} is missing: install Debian's package wamerican")
+    words = {w for w in file.read_text().split() if re.fullmatch("[a-z]{3,11}", w)}
     return sorted(words | set((RECIPE / "words.txt").read_text().split()))
 
 

@@ -8,7 +8,7 @@ chosen by a hash of the file name, is never trained on; `coffee/*.flac` only mea
 kept out. The two graphs in front of the heads are used as they are (see README.md). Embeddings are kept in `--work`.
 """
 
-import argparse, functools, hashlib, json, multiprocessing, time
+import argparse, functools, hashlib, json, multiprocessing, sys, time
 from pathlib import Path
 
 import numpy as np
@@ -349,6 +349,9 @@ def main():
     args = parser.parse_args()
     (args.work / "embedded").mkdir(parents=True, exist_ok=True)
     train, test = sets(args)
+    for part, names in ("train on", train), ("measure with", test):
+        if not any(name.startswith("run:talk-") for name in names):
+            sys.exit(f"there is no talk to {part}: speak some (speak.py --what talk, and the same with --held)")
     with multiprocessing.Pool(args.workers) as workers:
         tasks = [(n, "train", args) for n in train] + [(n, "test", args) for n in test]
         list(workers.imap_unordered(gather, tasks))

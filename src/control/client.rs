@@ -123,7 +123,11 @@ fn print(out: &mut impl Write, event: &Value, as_json: bool) -> io::Result<()> {
 
 /// What is good to know of an answer, if there is anything.
 pub fn spoken(answer: &Value) -> Option<String> {
-    answer["said"].as_str().or_else(|| answer["note"].as_str()).map(str::to_owned)
+    let sections: Vec<&str> =
+        answer["restart_for"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let restart =
+        || (!sections.is_empty()).then(|| format!("these sections wait for a restart: {}", sections.join(", ")));
+    answer["said"].as_str().or(answer["warning"].as_str()).map(str::to_owned).or_else(restart)
 }
 
 /// A status for people, in a few lines.
@@ -229,6 +233,17 @@ fn stdin_can_end() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_good_to_know_of_an_answer() {
+        let check = |answer, expected: Option<&str>| assert_eq!(spoken(&answer).as_deref(), expected, "{answer}");
+        check(json!({"ok": true}), None);
+        check(json!({"ok": true, "restart_for": []}), None);
+        let restart = "these sections wait for a restart: model, home";
+        check(json!({"ok": true, "restart_for": ["model", "home"]}), Some(restart));
+        check(json!({"ok": true, "warning": "the disk is full"}), Some("the disk is full"));
+        check(json!({"ok": true, "said": "Yes.", "actions": []}), Some("Yes."));
+    }
 
     #[test]
     fn a_status_for_people() {
