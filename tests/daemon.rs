@@ -92,6 +92,16 @@ fn a_reply_is_interrupted_and_does_not_hear_itself() {
     let spoke = house.wait_for("idle");
     assert!(spoke > Duration::from_secs(6), "it was over after {spoke:?}");
     assert_eq!(house.turns().len(), before, "it heard itself: {:?}", house.turns().last());
+
+    // And when the microphone opens after it, to hear what somebody may add.
+    house.reload("follow_up_ms = 3000");
+    assert!(house.hearth(&["say", "--daemon", "My name is computer. The light over the stove is on."]).0);
+    house.wait_for("speaking");
+    house.wait_for("listening");
+    house.wait_for("idle");
+    let turns = house.turns();
+    assert_eq!((turns.len(), &turns[before]["ending"]), (before + 1, &Value::from("nothing_said")), "{turns:?}");
+    house.reload("");
     house.server.unload(&air);
 
     // Cancel stops it as well, and what was done stands in the history at once.
