@@ -118,9 +118,17 @@ fn the_key_is_held_tapped_and_forgotten() {
     let Some(house) = House::new(&SINKS, "max_ms = 6000") else { return };
     let command = sample("light-over-the-stove.flac");
 
+    // Muted, so that only the meter hears the word.
+    assert!(house.hearth(&["mute"]).0);
+    let mut playing = house.server.play("mic", &scene(&[(2500, &wake_word())]));
+    let (measured, text) = house.hearth(&["devices", "--input", "mic.monitor", "--wake", "5"]);
+    assert!(measured && text.contains("computer was said"), "{text}");
+    assert!(playing.wait().expect("it ends").success() && house.hearth(&["unmute"]).0);
+
     // S5: a tap.
     assert!(house.hearth(&["ptt", "start"]).0 && house.hearth(&["ptt", "stop"]).0);
     assert!(house.wait_for("idle") < Duration::from_secs(1));
+    assert_eq!(house.turns().last().map(|turn| turn["ending"].clone()), Some(Value::from("nothing_said")));
 
     // Held while somebody speaks.
     let before = house.turns().len();
