@@ -265,7 +265,8 @@ impl Listener {
         if rendered.iter().any(|v| v.abs() > 1e-3) {
             self.rendered_until = Some(self.now + self.clean.suppressed.len());
         }
-        while self.processed.len() >= FRAME {
+        let whole = |waiting: &[usize]| waiting.iter().all(|&n| n >= FRAME);
+        while whole(&[self.raw.len(), self.clean.suppressed.len(), self.processed.len()]) {
             let [raw, processed] =
                 [&mut self.raw, &mut self.processed].map(|waiting| waiting.drain(..FRAME).collect::<Vec<f32>>());
             let clean = self.clean.take(FRAME);
@@ -336,9 +337,12 @@ impl Listener {
         (self.armed, self.to_arm) = (None, None);
         self.woken_at = None;
         self.vad.reset();
+        // What was heard before is not part of what comes after, nor is what waits for the rest of a block: it would put
+        // the three sounds out of step.
+        self.echo.reset();
+        self.processor.reset();
         [&mut self.raw, &mut self.processed].into_iter().for_each(VecDeque::clear);
         self.clean.take(usize::MAX);
-        // What was heard before is not part of what comes after.
         self.sound.clear();
         self.sound_from = self.now;
         self.frames.clear();

@@ -434,3 +434,42 @@ fn wishes_for_another_pause_or_under_a_key_are_none() {
     assert_eq!(stale.last().map(|(_, event)| event), Some(&ListenEvent::End(EndReason::Silence(704))));
     assert_eq!(short(&play_wishing(HOLD, &sound, false)), "SP");
 }
+
+/// What waits to become a frame is as long as each stage allows: the canceller keeps up to 63 samples, the processor 159.
+fn in_step(listener: &Listener, name: &str) {
+    let (raw, clean, processed) = (listener.raw.len(), listener.clean.suppressed.len(), listener.processed.len());
+    assert!(clean <= raw && raw < clean + 64, "{name}: {raw} raw, {clean} clean");
+    assert!(processed <= clean && clean < processed + 160, "{name}: {clean} clean, {processed} processed");
+    assert!(processed < FRAME && listener.clean.subtracted.len() == clean, "{name}");
+}
+
+/// All that the ears can be given but for what the model hears.
+const PROCESSING: [(NoiseSuppression, bool); 4] = [
+    (NoiseSuppression::Off, false),
+    (NoiseSuppression::High, false),
+    (NoiseSuppression::Off, true),
+    (NoiseSuppression::High, true),
+];
+
+#[test]
+fn blocks_of_any_size_stay_in_step_and_nothing_from_before_a_mute_is_heard_after_it() {
+    for (noise_suppression, gain_control) in PROCESSING {
+        let config = ListenConfig { noise_suppression, gain_control, ..ListenConfig::default() };
+        let mut listener = Listener::new(&config, None);
+        for size in 1..400 {
+            let name = format!("{noise_suppression:?}, gain {gain_control}, blocks of {size}");
+            for value in [0.5, 0.0] {
+                for _ in 0..=600 / size {
+                    listener.push(&vec![value; size], &[]).expect("no graph runs");
+                    in_step(&listener, &name);
+                }
+                if value == 0.0 {
+                    assert!(listener.sound.iter().chain(&listener.clean.subtracted).all(|v| *v == 0.0), "{name}");
+                }
+                listener.command(ListenCommand::Mute(true));
+                listener.push(&vec![0.5; size], &[]).expect("no graph runs");
+                listener.command(ListenCommand::Mute(false));
+            }
+        }
+    }
+}
