@@ -307,8 +307,9 @@ impl Listener {
             ListenCommand::Configure(config, words) => {
                 let processing = |config: &ListenConfig| (config.noise_suppression, config.gain_control);
                 if processing(&config) != processing(&self.config) {
-                    // No sample waits in the old one: what comes out of the canceller is whole frames.
-                    self.processor = Processor::new(&config);
+                    // Without what waits in the old one, all that follows would be early.
+                    let old = std::mem::replace(&mut self.processor, Processor::new(&config));
+                    self.processed.extend(old.finish());
                 }
                 self.config = config;
                 if let Some(spotter) = &mut self.spotter {

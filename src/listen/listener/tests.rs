@@ -473,3 +473,29 @@ fn blocks_of_any_size_stay_in_step_and_nothing_from_before_a_mute_is_heard_after
         }
     }
 }
+
+#[test]
+fn no_sample_is_lost_when_the_processing_changes() {
+    let sound = room(20_000);
+    let configs = PROCESSING.map(|(noise_suppression, gain_control)| {
+        let model_hears = ModelHears::Processed;
+        ListenConfig { noise_suppression, gain_control, model_hears, ..ListenConfig::default() }
+    });
+    let mut listener = Listener::new(&configs[0], None);
+    let (mut at, mut switches) = (0, 0);
+    while at + 16_000 < sound.len() {
+        let n = 1 + switches * 37 % 400;
+        listener.push(&sound[at..at + n], &[]).expect("no graph runs");
+        at += n;
+        switches += 1;
+        listener.command(ListenCommand::Configure(configs[switches % configs.len()].clone(), Vec::new()));
+        listener.push(&[], &[]).expect("no graph runs");
+        in_step(&listener, &format!("after {switches} switches"));
+    }
+    // With all of it off, sound passes as it came and when it came.
+    listener.command(ListenCommand::Configure(configs[0].clone(), Vec::new()));
+    listener.push(&sound[at..], &[]).expect("no graph runs");
+    let last: Vec<f32> = listener.sound.range(listener.sound.len() - 8000..).copied().collect();
+    let to = listener.now - LATE;
+    assert!(last == sound[to - 8000..to], "shifted after {switches} switches");
+}
