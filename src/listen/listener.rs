@@ -35,6 +35,9 @@ const REWAKE: usize = 1_600 * 16;
 const BARGE_IN_MS: u32 = 320;
 /// A wake word is recognised up to so long before its last sound: 350 ms.
 const WORD_TAIL: usize = 350 * 16;
+/// A wait that is over while somebody may be speaking goes on for so long: by then it is speech, or it was a hum or a
+/// fan.
+const ONSET: usize = segment::WINDOW * FRAME;
 /// Frames without voice until whoever called is told to go on: 240 ms.
 const HESITATION: u32 = 15;
 
@@ -551,12 +554,13 @@ impl Listener {
                 events.push(ListenEvent::Waiting);
             }
         }
+        let grace = if frame.probability < VOICE { 0 } else { ONSET };
         match &mut armed.speech {
             Some(speech) if !speech.paused && self.now >= speech.told + CHUNK => {
                 let now = self.now;
                 self.tell(speech, now, events);
             }
-            None if self.now >= armed.deadline && frame.probability < VOICE => {
+            None if self.now >= armed.deadline + grace => {
                 self.free_from = self.now;
                 events.push(ListenEvent::End(EndReason::Nothing));
                 return None;

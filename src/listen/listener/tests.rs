@@ -3,6 +3,7 @@
 use super::*;
 use crate::audio::wav;
 use crate::listen::process::NoiseSuppression;
+use crate::listen::tests::hum;
 use crate::listen::wake::Woken;
 use std::path::Path;
 use std::sync::mpsc;
@@ -498,4 +499,22 @@ fn no_sample_is_lost_when_the_processing_changes() {
     let last: Vec<f32> = listener.sound.range(listener.sound.len() - 8000..).copied().collect();
     let to = listener.now - LATE;
     assert!(last == sound[to - 8000..to], "shifted after {switches} switches");
+}
+
+#[test]
+fn a_hum_like_a_vowel_does_not_keep_a_wait_from_ending() {
+    let hum: Vec<f32> = hum(9 * 16_000).iter().map(|v| v * 0.3).collect();
+    let mut ears = listener(0);
+    ears.push(&hum, &[]).expect("no graph runs");
+    let least = ears.frames.iter().map(|frame| frame.probability).fold(1.0, f32::min);
+    assert!(least >= VOICE, "{least}: not like a voice");
+    for hold in [false, true] {
+        let arm = ListenCommand::Arm { pre_roll: true, wait_ms: 3000, hold };
+        let events = play(listener(0), &hum, &[], &[(16_000, arm)]);
+        assert_eq!(short(&events), ".nothing", "held: {hold}");
+        assert!((4000..4600).contains(&(end_at(&events) / 16)), "held: {hold}, {} ms", end_at(&events) / 16);
+    }
+    // Whoever begins just before the end of the wait is heard out.
+    let sound = [room(3900), sentence(PASTA), room(1505)].concat();
+    assert_eq!(short(&play(listener(0), &sound, &[], &[(16_000, ARM)])), "SP.silence");
 }
