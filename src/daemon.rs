@@ -39,6 +39,7 @@ use crate::onnx::{self, Interrupt};
 use crate::service::Service;
 use crate::{infer, mouth, terminal};
 
+use orders::Press;
 use start::{Loaded, Notice, Threads};
 use turns::Turns;
 
@@ -118,7 +119,7 @@ struct Daemon {
     turns: Turns,
     /// Who asked for the turn in progress, and waits for what comes of it.
     asked: Option<(TurnId, oneshot::Sender<Value>)>,
-    key_down_at: Option<Instant>,
+    press: Press,
     /// Somebody has called since something began to ring.
     answering: bool,
     /// Something rings, as the ears were told.
@@ -169,7 +170,7 @@ impl Daemon {
             reads_text: false,
             turns,
             asked: None,
-            key_down_at: None,
+            press: Press::default(),
             answering: false,
             ears_ring: false,
             rings: 0,

@@ -130,10 +130,16 @@ fn the_key_is_held_tapped_and_forgotten() {
     assert!(house.wait_for("idle") < Duration::from_secs(1));
     assert_eq!(house.turns().last().map(|turn| turn["ending"].clone()), Some(Value::from("nothing_said")));
 
-    // Held while somebody speaks.
+    // Held while somebody speaks; the key repeats itself until it is let go.
     let before = house.turns().len();
     assert!(house.hearth(&["ptt", "start"]).0);
-    assert!(house.server.play("mic", &scene(&[(900, &command)])).wait().expect("it ends").success());
+    let mut speaks = house.server.play("mic", &scene(&[(900, &command)]));
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(house.hearth(&["ptt", "start"]).0);
+    }
+    assert!(speaks.wait().expect("it ends").success());
+    assert!(house.hearth(&["ptt", "start"]).0);
     let _ = house.hearth(&["ptt", "stop"]);
     until("a turn is over", LIMIT, || house.turns().len() > before && house.state() == "idle");
     let turn = house.turns().pop().expect("there is one more");

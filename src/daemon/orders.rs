@@ -9,9 +9,28 @@ use super::{Daemon, MICROPHONE, turn_taking};
 use crate::config::Config;
 use crate::control::{self, Order, PttAction, Request};
 use crate::conversation::{Input, Key, State};
+use crate::dialogue::TurnId;
 use crate::failure::{CONFIG, UNAVAILABLE};
 use crate::listen::listener::ListenCommand;
 use crate::mouth::Line;
+
+/// When the push-to-talk key was pressed, and the turn that this began.
+#[derive(Default)]
+pub(super) struct Press(Option<(TurnId, Instant)>);
+
+impl Press {
+    /// The key is down, in this turn. A key that is held repeats itself: only what begins a turn is a press.
+    fn down(&mut self, turn: Option<TurnId>, now: Instant) {
+        if self.0.map(|(begun, _)| begun) != turn {
+            self.0 = turn.map(|turn| (turn, now));
+        }
+    }
+
+    /// The key is up: was it a tap, and is its turn still the one in progress?
+    fn up(&mut self, turn: Option<TurnId>, now: Instant, least: Duration) -> bool {
+        self.0.take().is_some_and(|(begun, at)| Some(begun) == turn && now - at < least)
+    }
+}
 
 impl Daemon {
     pub(super) fn order(&mut self, Order { request, reply }: Order) {
@@ -62,13 +81,14 @@ impl Daemon {
         self.turns.because("the key".into());
         match action {
             PttAction::Start => {
-                self.key_down_at = Some(Instant::now());
+                let now = Instant::now();
                 self.input(Input::Key(Key::Down));
+                self.press.down(self.conversation.turn(), now);
             }
             PttAction::Toggle => self.input(Input::Key(Key::Toggle)),
             PttAction::Stop => {
                 let least = Duration::from_millis(self.config.turn.min_hold_ms.into());
-                let is_tap = self.key_down_at.take().is_some_and(|down| down.elapsed() < least);
+                let is_tap = self.press.up(self.conversation.turn(), Instant::now(), least);
                 self.input(if is_tap { Input::Tap } else { Input::Key(Key::Up) });
             }
         }
@@ -154,5 +174,33 @@ impl Daemon {
         self.input(Input::Configure(taking));
         tracing::info!(?restart, "configuration read again");
         restart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_repeats_itself_is_no_tap() {
+        let begun = Instant::now();
+        // When the key is down, in ms, each time with the turn in progress; when it is up, and so again; is it a tap?
+        let check = |name: &str, downs: &[(u64, u64)], up: (u64, u64), expected: bool| {
+            let at = |ms: u64| begun + Duration::from_millis(ms);
+            let mut press = Press::default();
+            for &(ms, turn) in downs {
+                press.down(Some(TurnId(turn)), at(ms));
+            }
+            let mut up = |after: u64| press.up(Some(TurnId(up.1)), at(up.0 + after), Duration::from_millis(200));
+            assert_eq!((up(0), up(1)), (expected, false), "{name}");
+        };
+        check("never pressed", &[], (0, 1), false);
+        check("a tap", &[(0, 1)], (199, 1), true);
+        check("held", &[(0, 1)], (200, 1), false);
+        check("held, and it repeats itself", &[(0, 1), (500, 1), (530, 1), (560, 1)], (570, 1), false);
+        check("a tap, and it repeats itself", &[(0, 1), (100, 1)], (150, 1), true);
+        check("its turn is over, and another key asks", &[(0, 1)], (100, 2), false);
+        check("its turn is over, and it begins the next", &[(0, 1), (6000, 2)], (6100, 2), true);
+        check("it was never let go before", &[(0, 1), (6000, 2), (6500, 2)], (6510, 2), false);
     }
 }

@@ -114,6 +114,12 @@ impl EchoCanceller {
         }
     }
 
+    /// Forgets the sound under way; what it knows of the room is kept.
+    pub fn reset(&mut self) {
+        self.heard.clear();
+        self.subtracted = [0.0; BLOCK];
+    }
+
     fn block(&mut self, out: &mut Cleaned) {
         out.subtracted.extend_from_slice(&self.subtracted);
         if self.awake == 0 {

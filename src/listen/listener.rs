@@ -35,6 +35,9 @@ const REWAKE: usize = 1_600 * 16;
 const BARGE_IN_MS: u32 = 320;
 /// A wake word is recognised up to so long before its last sound: 350 ms.
 const WORD_TAIL: usize = 350 * 16;
+/// A wait that is over while somebody may be speaking goes on for so long: by then it is speech, or it was a hum or a
+/// fan.
+const ONSET: usize = segment::WINDOW * FRAME;
 /// Frames without voice until whoever called is told to go on: 240 ms.
 const HESITATION: u32 = 15;
 
@@ -267,7 +270,8 @@ impl Listener {
         if rendered.iter().any(|v| v.abs() > 1e-3) {
             self.rendered_until = Some(self.now + self.clean.suppressed.len());
         }
-        while self.processed.len() >= FRAME {
+        let whole = |waiting: &[usize]| waiting.iter().all(|&n| n >= FRAME);
+        while whole(&[self.raw.len(), self.clean.suppressed.len(), self.processed.len()]) {
             let [raw, processed] =
                 [&mut self.raw, &mut self.processed].map(|waiting| waiting.drain(..FRAME).collect::<Vec<f32>>());
             let clean = self.clean.take(FRAME);
@@ -308,8 +312,9 @@ impl Listener {
             ListenCommand::Configure(config, words) => {
                 let processing = |config: &ListenConfig| (config.noise_suppression, config.gain_control);
                 if processing(&config) != processing(&self.config) {
-                    // No sample waits in the old one: what comes out of the canceller is whole frames.
-                    self.processor = Processor::new(&config);
+                    // Without what waits in the old one, all that follows would be early.
+                    let old = std::mem::replace(&mut self.processor, Processor::new(&config));
+                    self.processed.extend(old.finish());
                 }
                 self.config = config;
                 if let Some(spotter) = &mut self.spotter {
@@ -338,9 +343,12 @@ impl Listener {
         (self.armed, self.to_arm) = (None, None);
         self.woken_at = None;
         self.vad.reset();
+        // What was heard before is not part of what comes after, nor is what waits for the rest of a block: it would put
+        // the three sounds out of step.
+        self.echo.reset();
+        self.processor.reset();
         [&mut self.raw, &mut self.processed].into_iter().for_each(VecDeque::clear);
         self.clean.take(usize::MAX);
-        // What was heard before is not part of what comes after.
         self.sound.clear();
         self.sound_from = self.now;
         self.frames.clear();
@@ -548,12 +556,13 @@ impl Listener {
                 events.push(ListenEvent::Waiting);
             }
         }
+        let grace = if frame.probability < VOICE { 0 } else { ONSET };
         match &mut armed.speech {
             Some(speech) if !speech.paused && self.now >= speech.told + CHUNK => {
                 let now = self.now;
                 self.tell(speech, now, events);
             }
-            None if self.now >= armed.deadline && frame.probability < VOICE => {
+            None if self.now >= armed.deadline + grace => {
                 self.free_from = self.now;
                 events.push(ListenEvent::End(EndReason::Nothing));
                 return None;

@@ -152,7 +152,7 @@ mod tests {
     }
 
     /// The mains and its harmonics.
-    fn hum(n: usize) -> Vec<f32> {
+    pub(super) fn hum(n: usize) -> Vec<f32> {
         let harmonic = |i: usize, k: f64| (2.0 * PI * 50.0 * k * i as f64 / 16_000.0).sin() / k;
         (0..n).map(|i| ((1..20).step_by(2).map(|k| harmonic(i, f64::from(k))).sum::<f64>() / 1.5) as f32).collect()
     }

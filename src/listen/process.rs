@@ -72,6 +72,16 @@ impl Processor {
         Self { apm, unfinished: Vec::with_capacity(FRAME), done: vec![0.0; FRAME] }
     }
 
+    /// Forgets the samples that wait; what it knows of the noise and of how loud people speak is kept.
+    pub fn reset(&mut self) {
+        self.unfinished.clear();
+    }
+
+    /// The samples that wait, as they came, for when another takes its place.
+    pub fn finish(self) -> Vec<f32> {
+        self.unfinished
+    }
+
     /// Takes 16 kHz samples in [-1, 1] and appends to `out` the whole frames of them: at most 159 samples wait for the
     /// next call.
     pub fn push(&mut self, mut samples: &[f32], out: &mut Vec<f32>) {

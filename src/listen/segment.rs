@@ -17,7 +17,7 @@ use super::ListenConfig;
 use super::vad::FRAME;
 
 /// Frames that decide about a start: half a second.
-const WINDOW: usize = 32;
+pub const WINDOW: usize = 32;
 /// A frame of this probability is likely speech.
 const LIKELY: f32 = 0.6;
 /// A frame of this probability is surely speech.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::audio::wav;
 use crate::listen::process::NoiseSuppression;
+use crate::listen::tests::hum;
 use crate::listen::wake::Woken;
 use std::path::Path;
 use std::sync::mpsc;
@@ -433,4 +434,87 @@ fn wishes_for_another_pause_or_under_a_key_are_none() {
     assert_eq!(short(&stale), "SP.silence");
     assert_eq!(stale.last().map(|(_, event)| event), Some(&ListenEvent::End(EndReason::Silence(704))));
     assert_eq!(short(&play_wishing(HOLD, &sound, false)), "SP");
+}
+
+/// What waits to become a frame is as long as each stage allows: the canceller keeps up to 63 samples, the processor 159.
+fn in_step(listener: &Listener, name: &str) {
+    let (raw, clean, processed) = (listener.raw.len(), listener.clean.suppressed.len(), listener.processed.len());
+    assert!(clean <= raw && raw < clean + 64, "{name}: {raw} raw, {clean} clean");
+    assert!(processed <= clean && clean < processed + 160, "{name}: {clean} clean, {processed} processed");
+    assert!(processed < FRAME && listener.clean.subtracted.len() == clean, "{name}");
+}
+
+/// All that the ears can be given but for what the model hears.
+const PROCESSING: [(NoiseSuppression, bool); 4] = [
+    (NoiseSuppression::Off, false),
+    (NoiseSuppression::High, false),
+    (NoiseSuppression::Off, true),
+    (NoiseSuppression::High, true),
+];
+
+#[test]
+fn blocks_of_any_size_stay_in_step_and_nothing_from_before_a_mute_is_heard_after_it() {
+    for (noise_suppression, gain_control) in PROCESSING {
+        let config = ListenConfig { noise_suppression, gain_control, ..ListenConfig::default() };
+        let mut listener = Listener::new(&config, None);
+        for size in 1..400 {
+            let name = format!("{noise_suppression:?}, gain {gain_control}, blocks of {size}");
+            for value in [0.5, 0.0] {
+                for _ in 0..=600 / size {
+                    listener.push(&vec![value; size], &[]).expect("no graph runs");
+                    in_step(&listener, &name);
+                }
+                if value == 0.0 {
+                    assert!(listener.sound.iter().chain(&listener.clean.subtracted).all(|v| *v == 0.0), "{name}");
+                }
+                listener.command(ListenCommand::Mute(true));
+                listener.push(&vec![0.5; size], &[]).expect("no graph runs");
+                listener.command(ListenCommand::Mute(false));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_sample_is_lost_when_the_processing_changes() {
+    let sound = room(20_000);
+    let configs = PROCESSING.map(|(noise_suppression, gain_control)| {
+        let model_hears = ModelHears::Processed;
+        ListenConfig { noise_suppression, gain_control, model_hears, ..ListenConfig::default() }
+    });
+    let mut listener = Listener::new(&configs[0], None);
+    let (mut at, mut switches) = (0, 0);
+    while at + 16_000 < sound.len() {
+        let n = 1 + switches * 37 % 400;
+        listener.push(&sound[at..at + n], &[]).expect("no graph runs");
+        at += n;
+        switches += 1;
+        listener.command(ListenCommand::Configure(configs[switches % configs.len()].clone(), Vec::new()));
+        listener.push(&[], &[]).expect("no graph runs");
+        in_step(&listener, &format!("after {switches} switches"));
+    }
+    // With all of it off, sound passes as it came and when it came.
+    listener.command(ListenCommand::Configure(configs[0].clone(), Vec::new()));
+    listener.push(&sound[at..], &[]).expect("no graph runs");
+    let last: Vec<f32> = listener.sound.range(listener.sound.len() - 8000..).copied().collect();
+    let to = listener.now - LATE;
+    assert!(last == sound[to - 8000..to], "shifted after {switches} switches");
+}
+
+#[test]
+fn a_hum_like_a_vowel_does_not_keep_a_wait_from_ending() {
+    let hum: Vec<f32> = hum(9 * 16_000).iter().map(|v| v * 0.3).collect();
+    let mut ears = listener(0);
+    ears.push(&hum, &[]).expect("no graph runs");
+    let least = ears.frames.iter().map(|frame| frame.probability).fold(1.0, f32::min);
+    assert!(least >= VOICE, "{least}: not like a voice");
+    for hold in [false, true] {
+        let arm = ListenCommand::Arm { pre_roll: true, wait_ms: 3000, hold };
+        let events = play(listener(0), &hum, &[], &[(16_000, arm)]);
+        assert_eq!(short(&events), ".nothing", "held: {hold}");
+        assert!((4000..4600).contains(&(end_at(&events) / 16)), "held: {hold}, {} ms", end_at(&events) / 16);
+    }
+    // Whoever begins just before the end of the wait is heard out.
+    let sound = [room(3900), sentence(PASTA), room(1505)].concat();
+    assert_eq!(short(&play(listener(0), &sound, &[], &[(16_000, ARM)])), "SP.silence");
 }
