@@ -111,8 +111,12 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("history.jsonl")
 }
 
+fn clips(dir: &Path) -> PathBuf {
+    dir.join("clips")
+}
+
 fn clip(dir: &Path, turn: u64) -> PathBuf {
-    dir.join("clips").join(format!("{turn}.wav"))
+    clips(dir).join(format!("{turn}.wav"))
 }
 
 fn private_folder(dir: &Path) -> io::Result<()> {
@@ -128,7 +132,7 @@ impl History {
         (Self { dir: dir.to_path_buf(), keep: config.turns, lines: records.len(), is_torn }, last)
     }
 
-    /// Keeps a turn.
+    /// Keeps a turn, and forgets the sound of those that are now too old.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -145,7 +149,7 @@ impl History {
         let start = if std::mem::take(&mut self.is_torn) { "\n" } else { "" };
         file.write_all(format!("{start}{}\n", serde_json::to_string(record)?).as_bytes())?;
         self.lines += 1;
-        Ok(())
+        self.forget_sound(record.turn)
     }
 
     /// Keeps the sound of a turn, 16 kHz.
@@ -158,10 +162,24 @@ impl History {
         }
         let path = clip(&self.dir, turn);
         private_folder(path.parent().unwrap_or(&self.dir))?;
-        wav::write(&path, &Clip { samples, rate_hz: MODEL_RATE_HZ }).map_err(io::Error::other)?;
-        if let Some(old) = turn.checked_sub(self.keep as u64) {
-            // Gone already, unless it is the one that is now too old.
-            let _ = fs::remove_file(clip(&self.dir, old));
+        wav::write(&path, &Clip { samples, rate_hz: MODEL_RATE_HZ }).map_err(io::Error::other)
+    }
+
+    /// Removes the sound of turns that are too old at this one. Not every number is a turn with sound, and recording may
+    /// have been turned off since, so that the whole folder is looked at, at every turn.
+    fn forget_sound(&self, turn: u64) -> io::Result<()> {
+        let Some(oldest) = turn.checked_sub(self.keep as u64) else { return Ok(()) };
+        let entries = match fs::read_dir(clips(&self.dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let number = path.file_stem().and_then(|name| name.to_str()?.parse::<u64>().ok());
+            // Other files are somebody else's, also with a name like `007.wav`.
+            if number.is_some_and(|number| number <= oldest && path == clip(&self.dir, number)) {
+                fs::remove_file(&path)?;
+            }
         }
         Ok(())
     }
@@ -321,11 +339,27 @@ mod tests {
     #[test]
     fn clips_beyond_the_last_turns_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let (history, _) = History::open(dir.path(), &HistoryConfig { turns: 2, ..HistoryConfig::default() });
-        for turn in 1..=4 {
-            history.keep_sound(turn, vec![0.0; 160]).unwrap();
+        let clips = dir.path().join("clips");
+        let (mut history, _) = History::open(dir.path(), &HistoryConfig { turns: 2, ..HistoryConfig::default() });
+        let mut after = |turn: u64, has_sound: bool| {
+            history.keep(&record(turn)).unwrap();
+            if has_sound {
+                history.keep_sound(turn, vec![0.0; 160]).unwrap();
+            }
+            let names = fs::read_dir(&clips).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(after(1, true), ["1.wav"]);
+        assert_eq!(after(2, true), ["1.wav", "2.wav"]);
+        // Turns without sound use up numbers, and so do announcements, which are no turns.
+        assert_eq!(after(3, false), ["2.wav"]);
+        assert_eq!(after(5, true), ["5.wav"]);
+        // What somebody else put there is left alone, also under a name that is almost one of ours.
+        for other in ["5.flac", "05.wav", "notes.wav"] {
+            fs::write(dir.path().join("clips").join(other), "mine").unwrap();
         }
-        let found: Vec<bool> = (1..=4).map(|turn| clip(dir.path(), turn).exists()).collect();
-        assert_eq!(found, [false, false, true, true]);
+        assert_eq!(after(9, false), ["05.wav", "5.flac", "notes.wav"]);
     }
 }
