@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Action;
@@ -234,9 +236,9 @@ pub fn read(dir: &Path) -> io::Result<Vec<Record>> {
 pub fn run(config: &Config, count: usize, json: bool) -> Result<(), Failure> {
     let dir = config.state.path();
     let unreadable = |error: io::Error| Failure::new(UNREADABLE, format!("{}: {error}", file(&dir).display()));
-    let records = read(&dir).map_err(unreadable)?;
+    let (records, zone) = (read(&dir).map_err(unreadable)?, TimeZone::system());
     for record in &records[records.len().saturating_sub(count)..] {
-        if json { terminal::json(record)? } else { terminal::line(described(record))? }
+        if json { terminal::json(record)? } else { terminal::line(described(record, &zone))? }
     }
     if records.is_empty() && !json {
         terminal::line("no turns yet")?;
@@ -257,8 +259,11 @@ pub fn recording(config: &Config, turn: u64) -> Result<PathBuf, Failure> {
     Err(Failure::new(USAGE, format!("turn {turn} has no recording{hint}")))
 }
 
-fn described(record: &Record) -> String {
-    let mut text = format!("turn {} by {}: ", record.turn, record.by);
+/// What happened, and below it when each stage was reached, as far as that is known.
+fn described(record: &Record, zone: &TimeZone) -> String {
+    let at = i64::try_from(record.at_unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = at.unwrap_or_default().to_zoned_datetime(zone.clone()).strftime("%F %T");
+    let mut text = format!("{at}  turn {} by {}: ", record.turn, record.by);
     match record.ending {
         Ending::NothingSaid => text.push_str("nothing said"),
         Ending::Cancelled => text.push_str("cancelled"),
@@ -268,7 +273,8 @@ fn described(record: &Record) -> String {
     }
     let actions = record.actions.iter().map(|Action { call, result }| {
         let arguments = serde_json::Value::Object(call.arguments.clone());
-        format!("{} {arguments} {}", call.name, format!("{:?}", result.outcome).to_lowercase())
+        let margin = call.margin.map_or_else(String::new, |margin| format!(" (margin {margin:.2})"));
+        format!("{} {arguments} {}{margin}", call.name, format!("{:?}", result.outcome).to_lowercase())
     });
     text.push_str(&actions.collect::<Vec<_>>().join(", "));
     if !record.said.is_empty() {
@@ -277,22 +283,33 @@ fn described(record: &Record) -> String {
     if let Some(heard) = &record.heard {
         text.push_str(&format!(" [heard: {heard}]"));
     }
-    if let Some(ms) = record.after.first_sound_ms {
-        let (tokens, drafted) = (record.timeline.tokens, record.timeline.drafted_tokens);
-        let early = match drafted {
-            0 => String::new(),
-            _ => format!(", {drafted} of {tokens} tokens before the silence was over"),
-        };
-        text.push_str(&format!(" ({ms:.0} ms after the last word{early})"));
-    }
     // What a model writes may hold anything; a terminal takes control characters for commands.
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.chain(stages(record).chars()).collect()
+}
+
+fn stages(Record { after, timeline, .. }: &Record) -> String {
+    let stages = [
+        ("end of speech", after.endpoint_ms),
+        ("call", after.call_ms),
+        ("done", after.done_ms),
+        ("first sound", after.first_sound_ms),
+    ];
+    let known = stages.into_iter().filter_map(|(stage, ms)| Some(format!("{stage} {:.0}", ms?)));
+    let known: Vec<_> = known.collect();
+    let early = match (timeline.drafted_tokens, timeline.tokens) {
+        (0, _) => String::new(),
+        (drafted, tokens) => format!("; {drafted} of {tokens} tokens before the silence was over"),
+    };
+    if known.is_empty() { String::new() } else { format!("\n    ms after the last word: {}{early}", known.join(", ")) }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::dialogue::ToolCall;
+    use crate::home::done;
 
     fn record(turn: u64) -> Record {
         Record { turn, by: "key".into(), ending: Ending::NothingSaid, ..Record::default() }
@@ -316,7 +333,6 @@ mod tests {
         assert_eq!((turns(dir.path()), last), (vec![4, 5, 6, 7], 7));
         history.keep(&record(8)).unwrap();
         assert_eq!(turns(dir.path()), [4, 5, 6, 7, 8]);
-        assert_eq!(described(&record(4)), "turn 4 by key: nothing said");
 
         // What was found out later is added to its turn, and to no other.
         history.add_heard(7, "lights on".into()).unwrap();
@@ -361,5 +377,34 @@ mod tests {
             fs::write(dir.path().join("clips").join(other), "mine").unwrap();
         }
         assert_eq!(after(9, false), ["05.wav", "5.flac", "notes.wav"]);
+    }
+
+    #[test]
+    fn a_turn_is_described() {
+        let check = |record: &Record, text: &str| assert_eq!(described(record, &TimeZone::UTC), text);
+        let at_unix_ms = 1_795_898_467_890;
+        check(&Record { at_unix_ms, ..record(4) }, "2026-11-28 20:41:07  turn 4 by key: nothing said");
+        let call = |room: &str, margin| {
+            let arguments = serde_json::json!({"room": room}).as_object().cloned().unwrap();
+            ToolCall { margin, ..ToolCall::new("turn_on", arguments) }
+        };
+        let action = |call: ToolCall| Action { result: done(&call.name, "On.".into()), call };
+        let full = Record {
+            at_unix_ms,
+            ending: Ending::Done,
+            actions: vec![action(call("stove", Some(0.4249))), action(call("hallway", None))],
+            said: "Both\nare on.".into(),
+            after: After { endpoint_ms: Some(712.4), call_ms: Some(713.0), done_ms: None, first_sound_ms: Some(801.6) },
+            timeline: Timeline { tokens: 11, drafted_tokens: 7, ..Timeline::default() },
+            heard: Some("lights on".into()),
+            ..record(5)
+        };
+        check(
+            &full,
+            "2026-11-28 20:41:07  turn 5 by key: turn_on {\"room\":\"stove\"} done (margin 0.42), \
+             turn_on {\"room\":\"hallway\"} done -- Both are on. [heard: lights on]\n    \
+             ms after the last word: end of speech 712, call 713, first sound 802; \
+             7 of 11 tokens before the silence was over",
+        );
     }
 }
