@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Action;
@@ -111,8 +113,12 @@ fn file(dir: &Path) -> PathBuf {
     dir.join("history.jsonl")
 }
 
+fn clips(dir: &Path) -> PathBuf {
+    dir.join("clips")
+}
+
 fn clip(dir: &Path, turn: u64) -> PathBuf {
-    dir.join("clips").join(format!("{turn}.wav"))
+    clips(dir).join(format!("{turn}.wav"))
 }
 
 fn private_folder(dir: &Path) -> io::Result<()> {
@@ -128,7 +134,7 @@ impl History {
         (Self { dir: dir.to_path_buf(), keep: config.turns, lines: records.len(), is_torn }, last)
     }
 
-    /// Keeps a turn.
+    /// Keeps a turn, and forgets the sound of those that are now too old.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -145,7 +151,7 @@ impl History {
         let start = if std::mem::take(&mut self.is_torn) { "\n" } else { "" };
         file.write_all(format!("{start}{}\n", serde_json::to_string(record)?).as_bytes())?;
         self.lines += 1;
-        Ok(())
+        self.forget_sound(record.turn)
     }
 
     /// Keeps the sound of a turn, 16 kHz.
@@ -158,10 +164,24 @@ impl History {
         }
         let path = clip(&self.dir, turn);
         private_folder(path.parent().unwrap_or(&self.dir))?;
-        wav::write(&path, &Clip { samples, rate_hz: MODEL_RATE_HZ }).map_err(io::Error::other)?;
-        if let Some(old) = turn.checked_sub(self.keep as u64) {
-            // Gone already, unless it is the one that is now too old.
-            let _ = fs::remove_file(clip(&self.dir, old));
+        wav::write(&path, &Clip { samples, rate_hz: MODEL_RATE_HZ }).map_err(io::Error::other)
+    }
+
+    /// Removes the sound of turns that are too old at this one. Not every number is a turn with sound, and recording may
+    /// have been turned off since, so that the whole folder is looked at, at every turn.
+    fn forget_sound(&self, turn: u64) -> io::Result<()> {
+        let Some(oldest) = turn.checked_sub(self.keep as u64) else { return Ok(()) };
+        let entries = match fs::read_dir(clips(&self.dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let number = path.file_stem().and_then(|name| name.to_str()?.parse::<u64>().ok());
+            // Other files are somebody else's, also with a name like `007.wav`.
+            if number.is_some_and(|number| number <= oldest && path == clip(&self.dir, number)) {
+                fs::remove_file(&path)?;
+            }
         }
         Ok(())
     }
@@ -216,9 +236,9 @@ pub fn read(dir: &Path) -> io::Result<Vec<Record>> {
 pub fn run(config: &Config, count: usize, json: bool) -> Result<(), Failure> {
     let dir = config.state.path();
     let unreadable = |error: io::Error| Failure::new(UNREADABLE, format!("{}: {error}", file(&dir).display()));
-    let records = read(&dir).map_err(unreadable)?;
+    let (records, zone) = (read(&dir).map_err(unreadable)?, TimeZone::system());
     for record in &records[records.len().saturating_sub(count)..] {
-        if json { terminal::json(record)? } else { terminal::line(described(record))? }
+        if json { terminal::json(record)? } else { terminal::line(described(record, &zone))? }
     }
     if records.is_empty() && !json {
         terminal::line("no turns yet")?;
@@ -239,8 +259,11 @@ pub fn recording(config: &Config, turn: u64) -> Result<PathBuf, Failure> {
     Err(Failure::new(USAGE, format!("turn {turn} has no recording{hint}")))
 }
 
-fn described(record: &Record) -> String {
-    let mut text = format!("turn {} by {}: ", record.turn, record.by);
+/// What happened, and below it when each stage was reached, as far as that is known.
+fn described(record: &Record, zone: &TimeZone) -> String {
+    let at = i64::try_from(record.at_unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let at = at.unwrap_or_default().to_zoned_datetime(zone.clone()).strftime("%F %T");
+    let mut text = format!("{at}  turn {} by {}: ", record.turn, record.by);
     match record.ending {
         Ending::NothingSaid => text.push_str("nothing said"),
         Ending::Cancelled => text.push_str("cancelled"),
@@ -250,7 +273,8 @@ fn described(record: &Record) -> String {
     }
     let actions = record.actions.iter().map(|Action { call, result }| {
         let arguments = serde_json::Value::Object(call.arguments.clone());
-        format!("{} {arguments} {}", call.name, format!("{:?}", result.outcome).to_lowercase())
+        let margin = call.margin.map_or_else(String::new, |margin| format!(" (margin {margin:.2})"));
+        format!("{} {arguments} {}{margin}", call.name, format!("{:?}", result.outcome).to_lowercase())
     });
     text.push_str(&actions.collect::<Vec<_>>().join(", "));
     if !record.said.is_empty() {
@@ -259,22 +283,33 @@ fn described(record: &Record) -> String {
     if let Some(heard) = &record.heard {
         text.push_str(&format!(" [heard: {heard}]"));
     }
-    if let Some(ms) = record.after.first_sound_ms {
-        let (tokens, drafted) = (record.timeline.tokens, record.timeline.drafted_tokens);
-        let early = match drafted {
-            0 => String::new(),
-            _ => format!(", {drafted} of {tokens} tokens before the silence was over"),
-        };
-        text.push_str(&format!(" ({ms:.0} ms after the last word{early})"));
-    }
     // What a model writes may hold anything; a terminal takes control characters for commands.
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.chain(stages(record).chars()).collect()
+}
+
+fn stages(Record { after, timeline, .. }: &Record) -> String {
+    let stages = [
+        ("end of speech", after.endpoint_ms),
+        ("call", after.call_ms),
+        ("done", after.done_ms),
+        ("first sound", after.first_sound_ms),
+    ];
+    let known = stages.into_iter().filter_map(|(stage, ms)| Some(format!("{stage} {:.0}", ms?)));
+    let known: Vec<_> = known.collect();
+    let early = match (timeline.drafted_tokens, timeline.tokens) {
+        (0, _) => String::new(),
+        (drafted, tokens) => format!("; {drafted} of {tokens} tokens before the silence was over"),
+    };
+    if known.is_empty() { String::new() } else { format!("\n    ms after the last word: {}{early}", known.join(", ")) }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::dialogue::ToolCall;
+    use crate::home::done;
 
     fn record(turn: u64) -> Record {
         Record { turn, by: "key".into(), ending: Ending::NothingSaid, ..Record::default() }
@@ -298,7 +333,6 @@ mod tests {
         assert_eq!((turns(dir.path()), last), (vec![4, 5, 6, 7], 7));
         history.keep(&record(8)).unwrap();
         assert_eq!(turns(dir.path()), [4, 5, 6, 7, 8]);
-        assert_eq!(described(&record(4)), "turn 4 by key: nothing said");
 
         // What was found out later is added to its turn, and to no other.
         history.add_heard(7, "lights on".into()).unwrap();
@@ -321,11 +355,56 @@ mod tests {
     #[test]
     fn clips_beyond_the_last_turns_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        let (history, _) = History::open(dir.path(), &HistoryConfig { turns: 2, ..HistoryConfig::default() });
-        for turn in 1..=4 {
-            history.keep_sound(turn, vec![0.0; 160]).unwrap();
+        let clips = dir.path().join("clips");
+        let (mut history, _) = History::open(dir.path(), &HistoryConfig { turns: 2, ..HistoryConfig::default() });
+        let mut after = |turn: u64, has_sound: bool| {
+            history.keep(&record(turn)).unwrap();
+            if has_sound {
+                history.keep_sound(turn, vec![0.0; 160]).unwrap();
+            }
+            let names = fs::read_dir(&clips).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(after(1, true), ["1.wav"]);
+        assert_eq!(after(2, true), ["1.wav", "2.wav"]);
+        // Turns without sound use up numbers, and so do announcements, which are no turns.
+        assert_eq!(after(3, false), ["2.wav"]);
+        assert_eq!(after(5, true), ["5.wav"]);
+        // What somebody else put there is left alone, also under a name that is almost one of ours.
+        for other in ["5.flac", "05.wav", "notes.wav"] {
+            fs::write(dir.path().join("clips").join(other), "mine").unwrap();
         }
-        let found: Vec<bool> = (1..=4).map(|turn| clip(dir.path(), turn).exists()).collect();
-        assert_eq!(found, [false, false, true, true]);
+        assert_eq!(after(9, false), ["05.wav", "5.flac", "notes.wav"]);
+    }
+
+    #[test]
+    fn a_turn_is_described() {
+        let check = |record: &Record, text: &str| assert_eq!(described(record, &TimeZone::UTC), text);
+        let at_unix_ms = 1_795_898_467_890;
+        check(&Record { at_unix_ms, ..record(4) }, "2026-11-28 20:41:07  turn 4 by key: nothing said");
+        let call = |room: &str, margin| {
+            let arguments = serde_json::json!({"room": room}).as_object().cloned().unwrap();
+            ToolCall { margin, ..ToolCall::new("turn_on", arguments) }
+        };
+        let action = |call: ToolCall| Action { result: done(&call.name, "On.".into()), call };
+        let full = Record {
+            at_unix_ms,
+            ending: Ending::Done,
+            actions: vec![action(call("stove", Some(0.4249))), action(call("hallway", None))],
+            said: "Both\nare on.".into(),
+            after: After { endpoint_ms: Some(712.4), call_ms: Some(713.0), done_ms: None, first_sound_ms: Some(801.6) },
+            timeline: Timeline { tokens: 11, drafted_tokens: 7, ..Timeline::default() },
+            heard: Some("lights on".into()),
+            ..record(5)
+        };
+        check(
+            &full,
+            "2026-11-28 20:41:07  turn 5 by key: turn_on {\"room\":\"stove\"} done (margin 0.42), \
+             turn_on {\"room\":\"hallway\"} done -- Both are on. [heard: lights on]\n    \
+             ms after the last word: end of speech 712, call 713, first sound 802; \
+             7 of 11 tokens before the silence was over",
+        );
     }
 }

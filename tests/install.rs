@@ -58,6 +58,9 @@ fn check(mode: &str, prefix: &str, config: &str, unit: &str) {
         let value = written.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"/"))).expect(key);
         assert!(root.join(value.trim_end_matches('"')).exists(), "{mode}: {key}: {value}");
     }
+    // systemd tells only the daemon where the machine's state is; `hearth history` and its like read it here.
+    let named = written.contains("[state]\ndir = \"/var/lib/hearth\"\n");
+    assert_eq!(named, mode == "--system", "{mode}: the state folder");
     install(root, mode, &with_model);
     assert_eq!(files(root), first, "{mode}: a second run changes nothing");
     fs::write(root.join(config), format!("{written}# mine\n")).expect("it is ours");
