@@ -65,7 +65,7 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("rustls_native_certs::", &["home/tls.rs"]),
         ("zbus::", &["duck.rs"]),
         ("sd_notify::", &["service.rs"]),
-        ("jiff::", &["home"]),
+        ("jiff::", &["home", "history.rs"]),
         ("rustix::", &["home/timers.rs", "home/command.rs", "fetch.rs", "model/prepack.rs", "bench/latency.rs"]),
         ("rumqttc::", &["home/mqtt"]),
         ("ureq::", &["home/webhook.rs", "fetch/source.rs"]),

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -47,6 +48,24 @@ fn acknowledged(child: &mut Child) -> Vec<u64> {
 fn random(state: &mut u64, limit: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 33) % limit
+}
+
+/// The service runs as a user of its own, and root may set timers for it.
+#[test]
+fn what_root_writes_belongs_to_whom_the_folder_belongs() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    if chown(&state, Some(12_345), Some(12_346)).is_err() {
+        return eprintln!("SKIPPED: only root may give files away");
+    }
+    assert!(run(dir.path(), &["set", "5m"]).status.success());
+    let files: Vec<_> = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let found = file.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (12_345, 12_346), "{file:?}");
+    }
 }
 
 #[test]

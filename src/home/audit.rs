@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::hand_over;
 use crate::dialogue::{Arguments, Consent, Outcome, ToolCall, ToolResult, TurnId};
 
 /// Name of the file in the state folder.
@@ -101,6 +102,7 @@ impl AuditLog {
             DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+        hand_over(&file, self.path.parent().unwrap_or(Path::new(".")));
         // In one piece, so that two writers never share a line.
         file.write_all(format!("{line}\n").as_bytes())
     }

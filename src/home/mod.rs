@@ -26,7 +26,10 @@ mod tls;
 pub mod webhook;
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::future::Future;
+use std::os::unix::fs::{MetadataExt, fchown};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -294,6 +297,16 @@ fn result(tool: &str, outcome: Outcome, details: &[(&str, Value)], say: String) 
         content.insert((*key).to_owned(), value.clone());
     }
     ToolResult { name: tool.to_owned(), outcome, content, say: Some(say), effect: None }
+}
+
+/// Gives a file to whom its folder belongs, also where root made it: the service could not read it otherwise. Who may not
+/// do that leaves it as it is.
+fn hand_over(file: &File, folder: &Path) {
+    if let (Ok(file_is), Ok(folder_is)) = (file.metadata(), fs::metadata(folder))
+        && file_is.uid() != folder_is.uid()
+    {
+        let _ = fchown(file, Some(folder_is.uid()), Some(folder_is.gid()));
+    }
 }
 
 /// A call that came true; `say` is spoken.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::entry::Entry;
+use crate::home::hand_over;
 
 /// The only format so far.
 const FORMAT: u64 = 1;
@@ -112,6 +113,7 @@ impl Store {
         let mut options = OpenOptions::new();
         let options = options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(self.beside(".lock")).map_err(|error| self.error(error))?;
+        hand_over(&file, self.folder());
         let began = Instant::now();
         loop {
             match file.try_lock() {
@@ -180,6 +182,7 @@ impl Store {
         serde_json::to_writer_pretty(&mut file, &written)?;
         file.write_all(b"\n")?;
         file.as_file().sync_all()?;
+        hand_over(file.as_file(), self.folder());
         file.persist(&self.path)?;
         // The new name is in the folder, which has to reach the disk as well.
         File::open(self.folder())?.sync_all()
