@@ -33,14 +33,15 @@ fn with_server(name: &str, body: impl FnOnce(&Path)) {
 /// PulseAudio's own player, with as much sound in hand, has gaps at the same time, and besides twice.
 fn unbroken(name: &str, body: impl FnOnce(&Path)) {
     in_child(body, || {
+        if run(name).is_ok() {
+            return;
+        }
         let mut failed = 0;
-        let mut outcome = run(name);
         for _ in 0..5 {
-            let Err(reason) = outcome else { return };
-            assert!(failed < 3, "{name} failed: {reason}");
             let peer = Peer::start();
-            outcome = run(name);
-            failed += usize::from(peer.was_whole() && outcome.is_err());
+            let Err(reason) = run(name) else { return };
+            failed += usize::from(peer.was_whole());
+            assert!(failed < 3, "{name} failed: {reason}");
         }
         eprintln!("SKIPPED: {name}: what this machine's own player plays has gaps too");
     });
