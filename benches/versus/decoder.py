@@ -3,7 +3,7 @@
     python benches/versus/decoder.py --hearth target/release/hearth --model FOLDER --llama-bench PROGRAM --gguf FILE
 
 FOLDER: `python -m hearth_onnx build --config e4b --weights random:1 ...`; FILE: `gguf_random.py`; PROGRAM: llama.cpp's
-`llama-bench`, built from the source package that README names. Either has 2 threads and the machine for itself while it
+`llama-bench`, built from `vendor/llama.cpp` of PyPI's llama-cpp-python 0.3.36. Either has 2 threads and the machine for itself while it
 runs; they take turns, and medians count. Memory is the most that was resident, files that are mapped included. Load time
 is from start to ready with the files in the kernel's cache: hearth's own figure, and for llama.cpp the time of a run
 that does one token without warming up, less what a token takes.
