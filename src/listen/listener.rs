@@ -338,6 +338,13 @@ impl Listener {
         self.armed.is_some()
     }
 
+    /// Is the room quiet, nothing played and nothing waited for, so that a few ms more or less change nothing?
+    pub(super) fn at_rest(&self) -> bool {
+        let voice = self.frames.back().is_some_and(|frame| frame.probability >= VOICE);
+        let waiting = self.armed.is_some() || self.to_arm.is_some() || self.barge_in.is_some() || self.meter.is_some();
+        !voice && !waiting && !self.echo.awake()
+    }
+
     fn mute(&mut self, muted: bool) {
         self.muted = muted;
         (self.armed, self.to_arm) = (None, None);
@@ -586,6 +593,7 @@ impl Listener {
                         ModelHears::Processed => self.processed.iter().copied().collect(),
                     };
                     if !rest.is_empty() {
+                        self.free_from += rest.len();
                         events.push(ListenEvent::Audio(rest));
                     }
                 }

@@ -412,6 +412,45 @@ fn play_wishing(arm: ListenCommand, sound: &[f32], stale: bool) -> Vec<(usize, L
 }
 
 #[test]
+fn sound_told_at_a_release_is_not_told_to_the_next_command() {
+    let sound = [room(1000), sentence(PASTA), sentence(STOVE), room(1500)].concat();
+    // In the middle of a frame, while somebody speaks on.
+    let release = 24_000 + 100;
+    for gap in [0, 160, 320, 4800] {
+        let commands = [(14_400, HOLD), (release, ListenCommand::Release), (release + gap, HOLD)];
+        let events = play(listener(0), &sound, &[], &commands);
+        let end = events.iter().position(|(_, event)| matches!(event, ListenEvent::End(_))).expect("it ended");
+        let (first, second) = (told(&events[..end], &sound), told(&events[end..], &sound));
+        // Pressed again at once, the frame under way is the beginning of the next.
+        let shared = if gap == 0 { FRAME } else { 0 };
+        assert!(first.end <= second.start + shared, "{gap}: {first:?} {second:?}");
+        assert!(second.start < first.end + 1600, "{gap}: {first:?} {second:?}");
+    }
+}
+
+#[test]
+fn the_thread_rests_only_while_nothing_depends_on_it() {
+    let mut ears = listener(0);
+    let check = |ears: &mut Listener, name: &str, sound: &[f32], rendered: &[f32], rests: bool| {
+        ears.push(sound, rendered).expect("no graph runs");
+        assert_eq!(ears.at_rest(), rests, "{name}");
+    };
+    check(&mut ears, "at first", &[], &[], true);
+    check(&mut ears, "a quiet room", &room(1000), &[], true);
+    check(&mut ears, "somebody speaks", &sentence(PASTA)[..12_000], &[], false);
+    check(&mut ears, "quiet again", &room(1000), &[], true);
+    ears.command(ARM);
+    check(&mut ears, "a command is waited for", &room(100), &[], false);
+    ears.command(ListenCommand::Disarm);
+    check(&mut ears, "no longer", &room(100), &[], true);
+    ears.command(ListenCommand::Speaking(Some("Ten past nine.".into())));
+    check(&mut ears, "a reply", &room(100), &[], false);
+    ears.command(ListenCommand::Speaking(None));
+    check(&mut ears, "over", &room(100), &[], true);
+    check(&mut ears, "something plays", &room(100), &hum(1600), false);
+}
+
+#[test]
 fn a_wish_ends_its_pause_sooner_and_no_sound_is_lost() {
     // The pause within is shorter than 400 ms, with what the detector takes off it.
     let sound = [room(1000), sentence(STOVE), room(380), sentence(PASTA), room(1504)].concat();

@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::{DeviceState, ListenCommand, ListenEvent, Listener};
 use crate::onnx::OnnxError;
 
-/// How often a device is asked for sound.
+/// How often a device is asked for sound while something depends on it.
 const POLL: Duration = Duration::from_millis(10);
+/// How often in a quiet room: a microphone's sound comes in pieces about so long, and most days are quiet.
+const POLL_AT_REST: Duration = Duration::from_millis(40);
 
 /// Where a listener's sound comes from: the microphone and the speaker's tap, or a test.
 pub trait Ear {
@@ -15,7 +17,7 @@ pub trait Ear {
     fn read(&mut self, heard: &mut Vec<f32>, rendered: &mut Vec<f32>) -> Option<DeviceState>;
 }
 
-/// The body of the `listen` thread: asks for sound every 10 ms, does as told, hands every event to `deliver`.
+/// The body of the `listen` thread: asks for sound every 10 ms, every 40 in a quiet room, does as told, hands every event to `deliver`.
 ///
 /// `deliver` may drop an [`ListenEvent::Audio`] when its queue is full; it says false when nobody is there any more.
 /// Ends on [`ListenCommand::Shutdown`], or when either side is gone.
@@ -30,7 +32,8 @@ pub fn run(
 ) -> Result<(), OnnxError> {
     let (mut heard, mut rendered) = (Vec::new(), Vec::new());
     loop {
-        let mut events = match commands.recv_timeout(POLL) {
+        let poll = if listener.at_rest() { POLL_AT_REST } else { POLL };
+        let mut events = match commands.recv_timeout(poll) {
             Ok(ListenCommand::Shutdown) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             // Sound that came before the command is heard before it: a key that is let go keeps its last samples.
             Ok(command) => {
