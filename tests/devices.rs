@@ -304,14 +304,10 @@ fn a_server_that_dies_hangs_or_is_not_there_at_first_is_waited_for() {
         let server = Server::start(dir, &[MIC, SPEAKER]);
         let resumed = wait_for(&mut microphone, true, Duration::from_secs(5));
         println!("found after {found:?}; killed: noticed after {noticed:?}, resumed after {resumed:?}");
-        let signal = |name: &str| {
-            let id = server.process.id().to_string();
-            assert!(Command::new("kill").args([name, &id]).status().expect("a shell tool").success());
-        };
-        signal("-STOP");
+        server.signal("-STOP");
         let noticed = wait_for(&mut microphone, false, Duration::from_secs(2));
         std::thread::sleep(Duration::from_millis(1_500));
-        signal("-CONT");
+        server.signal("-CONT");
         let resumed = wait_for(&mut microphone, true, Duration::from_secs(5));
         println!("hung: noticed after {noticed:?}, resumed after {resumed:?}");
         hear(&mut microphone, Duration::from_secs(2));
@@ -429,6 +425,29 @@ fn an_output_that_was_lost_is_opened_again() {
         server.load(SPEAKER);
         let recorder = server.record("spk");
         speaker.play(&tone(300.0, 0.3, 48_000)).expect("it plays again");
+        assert!(rms(&recorder.finish()) > 0.01);
+    });
+}
+
+#[test]
+fn an_output_of_a_server_that_hangs_is_given_up_and_used_again() {
+    with_server("an_output_of_a_server_that_hangs_is_given_up_and_used_again", |dir| {
+        let server = Server::start(dir, &[SPEAKER, MIC]);
+        let (mut speaker, clip) = (Speaker::new(Some("spk")), tone(300.0, 0.3, 48_000));
+        speaker.play(&clip).expect("it plays");
+        server.signal("-STOP");
+        let lost = speaker.play(&clip);
+        assert!(matches!(lost, Err(PlayError::Lost { .. })), "{lost:?}");
+        for limit in [Duration::from_secs(6), Duration::from_millis(500)] {
+            let begun = Instant::now();
+            let hangs = speaker.ready();
+            assert!(matches!(hangs, Err(PlayError::Unavailable { .. })), "{hangs:?}");
+            assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        }
+        server.signal("-CONT");
+        until("it answers again", Duration::from_secs(10), || speaker.ready().is_ok());
+        let recorder = server.record("spk");
+        speaker.play(&clip).expect("it plays again");
         assert!(rms(&recorder.finish()) > 0.01);
     });
 }

@@ -3,6 +3,9 @@
 //! Owns the connection to the sound server; opens no stream. Runs on the threads of [`super::capture`] and
 //! [`super::playback`]; its calls may wait for the server.
 
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Duration;
+
 use cpal::traits::{DeviceTrait, HostTrait};
 use cpal::{Device, ErrorKind, HostId, SampleFormat, SupportedBufferSize, SupportedStreamConfig};
 use serde::Serialize;
@@ -68,6 +71,51 @@ pub fn outputs() -> Vec<DeviceInfo> {
 #[derive(Default)]
 pub(super) struct Host {
     connected: Option<cpal::Host>,
+}
+
+/// A connection that may hang without its owner: each question is asked in a thread of its own, which is left behind when it
+/// takes too long. Sound servers that are stopped, and those that lose a device in the middle of a request, never answer.
+#[derive(Default)]
+pub(super) struct Patient {
+    host: Host,
+    /// Where the host comes back to after a question that took too long.
+    late: Option<Receiver<Host>>,
+}
+
+impl Patient {
+    /// The answer; none when it does not come within `limit`, and then none at once until that question is over. What
+    /// comes too late is dropped.
+    pub fn ask<T: Send + 'static>(
+        &mut self,
+        limit: Duration,
+        question: impl FnOnce(&mut Host) -> T + Send + 'static,
+    ) -> Option<T> {
+        match self.late.as_ref().map(Receiver::try_recv) {
+            Some(Err(TryRecvError::Empty)) => return None,
+            Some(Ok(host)) => self.host = host,
+            // It panicked, and took its host along.
+            Some(Err(TryRecvError::Disconnected)) | None => {}
+        }
+        self.late = None;
+        let mut host = std::mem::take(&mut self.host);
+        let (answers, answer) = sync_channel(1);
+        let (back, late) = sync_channel(1);
+        let ask = move || {
+            // Whoever asked may not wait any more.
+            let _ = answers.send(question(&mut host));
+            let _ = back.send(host);
+        };
+        if let Err(error) = std::thread::Builder::new().name("sound-server".into()).spawn(ask) {
+            tracing::error!(%error, "no thread can be started");
+            return None;
+        }
+        let answer = answer.recv_timeout(limit).ok();
+        match answer.is_some().then(|| late.recv().ok()).flatten() {
+            Some(host) => self.host = host,
+            None => self.late = Some(late),
+        }
+        answer
+    }
 }
 
 /// A device that was opened, and the default at that time: when the default changes, PulseAudio moves streams there that

@@ -22,7 +22,7 @@ use rodio::{ChannelCount, SampleRate, Source};
 use thiserror::Error;
 
 use super::callback::CallbackTimes;
-use super::device::{self, Chosen, Direction, Host};
+use super::device::{self, Chosen, Direction, Host, Patient};
 use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
 
@@ -49,6 +49,8 @@ const ASLEEP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 /// The open device is compared with the wanted one before a clip, but not more often than this.
 const ASK: Duration = Duration::from_secs(1);
+/// As long may that take: whoever does not know plays on, and finds out.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Plays clips one after another.
 pub trait Play {
@@ -126,7 +128,7 @@ pub enum PlayError {
 /// An output device, whether or not it is there.
 pub struct Speaker {
     wanted: Option<String>,
-    host: Host,
+    host: Patient,
     open: Option<Open>,
     /// Where the reading ends of new rings go, once somebody has asked for them.
     tap: Option<SyncSender<TapEnd>>,
@@ -171,7 +173,7 @@ impl Speaker {
 
     /// As [`Speaker::new`]; how long its callbacks take is counted in `times`.
     pub fn timed(name: Option<&str>, times: Arc<CallbackTimes>) -> Self {
-        Self { wanted: name.map(String::from), host: Host::default(), open: None, tap: None, times }
+        Self { wanted: name.map(String::from), host: Patient::default(), open: None, tap: None, times }
     }
 
     /// Opens a device by its id, its name or an unambiguous part of it; the system's default when there is no name.
@@ -200,43 +202,12 @@ impl Speaker {
     }
 
     fn reopen(&mut self) -> Result<Open, PlayError> {
-        let wanted = self.wanted.clone();
-        let no_device = |present: String| PlayError::NoDevice { wanted: wanted.clone(), present };
-        let device = self.host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
-        let (device_name, chosen) = (device.to_string(), self.host.chosen(&device, Direction::Output));
-        let unavailable = |error: cpal::Error| match error.kind() {
-            // ALSA lists a default on machines without a sound card.
-            ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => no_device("none that answers".into()),
-            _ => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
-        };
-        let config = device::configuration(&device, Direction::Output).ok_or_else(|| PlayError::Unavailable {
-            device: device_name.clone(),
-            reason: "it offers no usable configuration".into(),
+        let (wanted, times) = (self.wanted.clone(), self.times.clone());
+        let opened = self.host.ask(ASLEEP, move |host| open(host, wanted, times));
+        let (open, tap) = opened.unwrap_or_else(|| {
+            let device = self.wanted.as_deref().unwrap_or("that is the default").to_string();
+            Err(PlayError::Unavailable { device, reason: "the sound server does not answer".into() })
         })?;
-        let shared = Arc::new(Shared::default());
-        let on_error = {
-            let shared = shared.clone();
-            move |error: cpal::Error| {
-                if device::is_fatal(error.kind()) {
-                    shared.ended.get_or_init(|| with_causes(&error));
-                }
-            }
-        };
-        let (rate_hz, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
-        let (Some(rate), Some(channel_count)) = (NonZero::new(rate_hz), NonZero::new(channels)) else {
-            return Err(no_device("none that answers".into()));
-        };
-        let build = |buffer_size| {
-            let (mixer, source) = mixer(channel_count, rate);
-            let (line, ring, tap) = Line::new(rate, channel_count, shared.clone(), self.times.clone());
-            mixer.add(line);
-            let config = StreamConfig { channels, sample_rate: rate_hz, buffer_size };
-            let stream = stream(&device, config, format, Feed { source, times: self.times.clone() }, on_error.clone())?;
-            stream.play()?;
-            Ok((stream, ring, tap))
-        };
-        let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
-        let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
         if let Some(sender) = &self.tap {
             match sender.try_send(tap) {
                 Ok(()) => {}
@@ -244,11 +215,52 @@ impl Speaker {
                 Err(TrySendError::Disconnected(_)) => self.tap = None,
             }
         }
-        tracing::info!(device = device_name, rate_hz, channels, format = device::format_name(format), "output opened");
-        let stream = Some(stream);
-        let now = Instant::now();
-        Ok(Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, heard: now, asked: now })
+        Ok(open)
     }
+}
+
+/// Opens a device at its own configuration and starts it. May hang.
+fn open(host: &mut Host, wanted: Option<String>, times: Arc<CallbackTimes>) -> Result<(Open, TapEnd), PlayError> {
+    let no_device = |present: String| PlayError::NoDevice { wanted: wanted.clone(), present };
+    let device = host.find(wanted.as_deref(), Direction::Output).map_err(|error| no_device(error.present))?;
+    let (device_name, chosen) = (device.to_string(), host.chosen(&device, Direction::Output));
+    let unavailable = |error: cpal::Error| match error.kind() {
+        // ALSA lists a default on machines without a sound card.
+        ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => no_device("none that answers".into()),
+        _ => PlayError::Unavailable { device: device_name.clone(), reason: with_causes(&error) },
+    };
+    let config = device::configuration(&device, Direction::Output).ok_or_else(|| PlayError::Unavailable {
+        device: device_name.clone(),
+        reason: "it offers no usable configuration".into(),
+    })?;
+    let shared = Arc::new(Shared::default());
+    let on_error = {
+        let shared = shared.clone();
+        move |error: cpal::Error| {
+            if device::is_fatal(error.kind()) {
+                shared.ended.get_or_init(|| with_causes(&error));
+            }
+        }
+    };
+    let (rate_hz, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
+    let (Some(rate), Some(channel_count)) = (NonZero::new(rate_hz), NonZero::new(channels)) else {
+        return Err(no_device("none that answers".into()));
+    };
+    let build = |buffer_size| {
+        let (mixer, source) = mixer(channel_count, rate);
+        let (line, ring, tap) = Line::new(rate, channel_count, shared.clone(), times.clone());
+        mixer.add(line);
+        let config = StreamConfig { channels, sample_rate: rate_hz, buffer_size };
+        let stream = stream(&device, config, format, Feed { source, times: times.clone() }, on_error.clone())?;
+        stream.play()?;
+        Ok((stream, ring, tap))
+    };
+    let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
+    let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
+    tracing::info!(device = device_name, rate_hz, channels, format = device::format_name(format), "output opened");
+    let stream = Some(stream);
+    let now = Instant::now();
+    Ok((Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, heard: now, asked: now }, tap))
 }
 
 /// What a callback plays.
@@ -326,7 +338,10 @@ impl Play for Speaker {
             let mut current = Some(true);
             if !failed && open.asked.elapsed() > ASK {
                 open.asked = Instant::now();
-                current = self.host.is_current(self.wanted.as_deref(), &open.chosen, Direction::Output);
+                let (wanted, chosen) = (self.wanted.clone(), open.chosen.clone());
+                let question =
+                    move |host: &mut Host| host.is_current(wanted.as_deref(), &chosen, Direction::Output);
+                current = self.host.ask(ANSWER, question).flatten();
             }
             if !failed && current != Some(false) {
                 return Ok(());

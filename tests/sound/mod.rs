@@ -103,6 +103,12 @@ impl Server {
         Recorder { process, file }
     }
 
+    /// Sends a signal: `-STOP` makes it hang, `-CONT` ends that.
+    pub fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().expect("a shell tool").success());
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         self.process.kill().expect("it runs");
