@@ -47,6 +47,9 @@ use turns::Turns;
 const LOOK: Duration = Duration::from_secs(5);
 /// The time a load may take beyond the next look.
 const MORE: Duration = Duration::from_secs(30);
+/// All loads together: a model of 5 GB, prepared for the first time from a slow card, is done by then, and what hangs is
+/// left to systemd.
+const LONGEST_LOAD: Duration = Duration::from_secs(30 * 60);
 /// All threads together may take so long to end.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Without a timer the loop wakes up for other things only.
@@ -126,6 +129,8 @@ struct Daemon {
     ears_ring: bool,
     /// How often what rings has been heard in a row.
     rings: u32,
+    /// When it was started.
+    began: Instant,
     /// The last time that anything was said to the model.
     last_turn: Instant,
     /// Calls that are to be started.
@@ -174,6 +179,7 @@ impl Daemon {
             answering: false,
             ears_ring: false,
             rings: 0,
+            began: Instant::now(),
             last_turn: Instant::now(),
             to_call: Vec::new(),
             stuck: None,
@@ -525,7 +531,9 @@ impl Daemon {
     /// Every few seconds: systemd, the conversation's memory.
     fn look(&mut self) {
         if !self.is_ready() {
-            self.service.extend(LOOK + MORE);
+            if self.began.elapsed() < LONGEST_LOAD {
+                self.service.extend(LOOK + MORE);
+            }
             self.service.alive();
         } else if let Some(name) = self.threads.stuck() {
             tracing::error!(name, "this thread has not moved for a while");

@@ -1,6 +1,9 @@
 //! The whole daemon as its users meet it: the built program on a real PulseAudio server with null sinks. What is said into
 //! the microphone is recorded speech; what comes out of the loudspeaker is recorded and looked at.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -211,6 +214,93 @@ fn a_microphone_comes_and_goes_and_settings_change() {
     let (turn, played) = house.says(&scene(&[(1000, &word), (300, &command)]));
     assert_eq!(done(&turn), STOVE, "{turn}");
     assert!(speech_s(&played) > 0.8, "{} s were spoken", speech_s(&played));
+}
+
+#[test]
+fn a_loudspeaker_comes_and_goes() {
+    let Some(house) = House::new(&SINKS, "input = \"mic\"\noutput = \"spk\"") else { return };
+    let (word, command) = (wake_word(), sample("light-over-the-stove.flac"));
+    let modules = house.server.pactl(&["list", "short", "modules"]).expect("it answers");
+    let module = modules.lines().find(|line| line.contains("sink_name=spk")).and_then(|line| line.split('\t').next());
+    house.server.unload(module.expect("it was loaded"));
+    until("the loss is told", LIMIT, || house.missing() == ["loudspeaker"]);
+    // What is asked for is done all the same.
+    let (before, spoken) = (house.turns().len(), scene(&[(1000, &word), (300, &command)]));
+    assert!(house.server.play("mic", &spoken).wait().expect("it ends").success());
+    until("a turn is over", LIMIT, || house.turns().len() > before && house.state() == "idle");
+    assert_eq!(house.turns().last().map(done).as_deref(), Some(STOVE), "{:?}", house.turns());
+    house.server.load(SINKS[1]);
+    let found = until("it is found", LIMIT, || house.missing().is_empty());
+    println!("found after {found:?}");
+    let (turn, played) = house.says(&spoken);
+    assert_eq!(done(&turn), STOVE, "{turn}");
+    assert!(speech_s(&played) > 0.8, "{} s were spoken", speech_s(&played));
+}
+
+#[test]
+fn two_clients_are_served_from_the_first_second_on() {
+    let Some(mut house) = House::new(&SINKS, "") else { return };
+    assert_eq!(house.stop(), Some(0));
+    house.daemon = start(house.dir.path(), &[]);
+    let socket = house.dir.path().join("hearth.sock");
+    until("the socket is there", LIMIT, || UnixStream::connect(&socket).is_ok());
+    let client = || Client::new(&socket);
+    let (mut one, mut two) = (client(), client());
+    for client in [&mut one, &mut two] {
+        assert_eq!(client.ask(r#"{"do":"watch"}"#)["state"], "loading");
+    }
+    two.send(r#"{"do":"mute"}"#);
+    assert_eq!(two.until(|line| line["event"].is_null())["ok"], true);
+    assert_eq!(one.until(|line| line["muted"] == true)["state"], "loading");
+    one.until(|line| line["state"] == "muted");
+    two.until(|line| line["state"] == "muted");
+    one.send(r#"{"do":"unmute"}"#);
+    for client in [&mut one, &mut two] {
+        client.until(|line| line["state"] == "idle");
+    }
+    // Who asks is told what goes on before the answer comes.
+    two.send(r#"{"do":"ask","text":"turn on the light over the stove"}"#);
+    let told: Vec<Value> = std::iter::from_fn(|| {
+        let line = two.line();
+        line["said"].is_null().then_some(line)
+    })
+    .collect();
+    assert!(told.iter().any(|line| line["event"] == "thinking"), "{told:?}");
+    one.until(|line| line["event"] == "speaking");
+    for client in [&mut one, &mut two] {
+        client.until(|line| line["event"] == "idle");
+    }
+}
+
+/// A connection to the daemon.
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    fn new(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).expect("a daemon listens");
+        stream.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, line: &str) {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it is taken");
+    }
+
+    fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line within the limit");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    fn ask(&mut self, line: &str) -> Value {
+        self.send(line);
+        self.line()
+    }
+
+    /// The next line of which that is true.
+    fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        std::iter::from_fn(|| Some(self.line())).find(is_it).expect("lines do not end")
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::access::{Gate, Place};
 use super::{ControlConfig, ControlError, Line, MAX_CLIENTS, MAX_LINE_BYTES, Order, PttAction, Public, Request};
@@ -225,6 +225,8 @@ struct Client {
     /// Bytes that were read and not yet used.
     read: Vec<u8>,
     events: Option<broadcast::Receiver<Arc<str>>>,
+    /// An order that the daemon has not answered. The next line is read afterwards, so answers come in the order of lines.
+    pending: Option<Pending>,
     /// This connection holds the push-to-talk key.
     holds: bool,
     shared: Shared,
@@ -234,6 +236,30 @@ struct Client {
 enum Next {
     Line(Result<Vec<u8>, TooLong>),
     Event(Arc<str>),
+    Answer(Value),
+}
+
+/// An answer to come.
+struct Pending {
+    answer: oneshot::Receiver<Value>,
+    until: Instant,
+    /// Granted, the connection holds the key.
+    hold: bool,
+}
+
+impl Pending {
+    async fn answer(&mut self) -> Value {
+        match timeout_at(self.until, &mut self.answer).await {
+            Ok(Ok(mut answer)) => {
+                if let Some(object) = answer.as_object_mut() {
+                    object.entry("ok").or_insert(Value::Bool(true));
+                }
+                answer
+            }
+            Ok(Err(_)) => refused("the daemon gave no answer", None),
+            Err(_) => refused(format!("no answer within {} s", ANSWER_LIMIT.as_secs()), None),
+        }
+    }
 }
 
 struct TooLong;
@@ -241,11 +267,13 @@ struct TooLong;
 impl Client {
     async fn serve(stream: UnixStream, shared: Shared) {
         let (reader, writer) = stream.into_split();
-        let mut client = Self { reader, writer, read: Vec::new(), events: None, holds: false, shared };
+        let mut client = Self { reader, writer, read: Vec::new(), events: None, pending: None, holds: false, shared };
         let end = client.run().await;
         if client.holds {
             // However the holder went, killed included, the key is up.
-            let _ = client.order(Request::Ptt(PttAction::Stop)).await;
+            if let Ok(mut stop) = client.order(Request::Ptt(PttAction::Stop), false) {
+                let _ = stop.answer().await;
+            }
         }
         if matches!(end, End::Slow) {
             tracing::warn!("a client that does not read was dropped");
@@ -260,7 +288,11 @@ impl Client {
             };
             let (text, is_last) = match next {
                 Next::Event(line) => (line.to_string(), false),
-                Next::Line(Ok(line)) => (format!("{}\n", self.answer(&line).await), false),
+                Next::Answer(answer) => (format!("{answer}\n"), false),
+                Next::Line(Ok(line)) => match self.take(&line) {
+                    Some(answer) => (format!("{answer}\n"), false),
+                    None => continue,
+                },
                 Next::Line(Err(TooLong)) => {
                     (format!("{}\n", refused(format!("a line has at most {MAX_LINE_BYTES} bytes"), None)), true)
                 }
@@ -275,9 +307,11 @@ impl Client {
     }
 
     async fn next(&mut self) -> Result<Next, End> {
-        let Self { reader, read, events, .. } = self;
+        let Self { reader, read, events, pending, holds, .. } = self;
         loop {
-            if let Some(line) = take_line(read) {
+            if pending.is_none()
+                && let Some(line) = take_line(read)
+            {
                 return Ok(Next::Line(line));
             }
             let mut chunk = [0_u8; 1024];
@@ -287,8 +321,20 @@ impl Client {
                     None => std::future::pending().await,
                 }
             };
+            let is_free = pending.is_none();
+            let answer = async {
+                match pending.as_mut() {
+                    Some(pending) => (pending.answer().await, pending.hold),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                bytes = reader.read(&mut chunk) => match bytes {
+                (answer, hold) = answer => {
+                    *pending = None;
+                    *holds |= hold && answer["ok"] == true;
+                    return Ok(Next::Answer(answer));
+                }
+                bytes = reader.read(&mut chunk), if is_free => match bytes {
                     Ok(0) | Err(_) => return Err(End::Gone),
                     Ok(n) => read.extend_from_slice(&chunk[..n]),
                 },
@@ -301,25 +347,27 @@ impl Client {
         }
     }
 
-    async fn answer(&mut self, line: &[u8]) -> Value {
-        match parse(line) {
-            Err(reason) => refused(reason, None),
-            Ok(Line::Status) => self.status(),
+    /// Does what a line says: the answer, unless the daemon has yet to give it.
+    fn take(&mut self, line: &[u8]) -> Option<Value> {
+        let (request, hold) = match parse(line) {
+            Err(reason) => return Some(refused(reason, None)),
+            Ok(Line::Status) => return Some(self.status()),
             Ok(Line::Watch) => {
                 self.events = Some(self.shared.events.subscribe());
-                self.status()
+                return Some(self.status());
             }
-            Ok(Line::Hold) => {
-                let answer = self.order(Request::Ptt(PttAction::Start)).await;
-                self.holds |= answer["ok"] == true;
-                answer
+            Ok(Line::Hold) => (Request::Ptt(PttAction::Start), true),
+            Ok(Line::Order(request)) => (request, false),
+        };
+        if matches!(request, Request::Ptt(PttAction::Stop | PttAction::Toggle)) {
+            self.holds = false;
+        }
+        match self.order(request, hold) {
+            Ok(pending) => {
+                self.pending = Some(pending);
+                None
             }
-            Ok(Line::Order(request)) => {
-                if matches!(request, Request::Ptt(PttAction::Stop | PttAction::Toggle)) {
-                    self.holds = false;
-                }
-                self.order(request).await
-            }
+            Err(refusal) => Some(refusal),
         }
     }
 
@@ -331,20 +379,13 @@ impl Client {
         answer
     }
 
-    async fn order(&self, request: Request) -> Value {
+    /// Gives the daemon an order; or the answer, that it takes none.
+    fn order(&self, request: Request, hold: bool) -> Result<Pending, Value> {
         let (reply, answer) = oneshot::channel();
-        if self.shared.orders.try_send(Order { request, reply }).is_err() {
-            return refused("the daemon is busy or about to stop", None);
+        match self.shared.orders.try_send(Order { request, reply }) {
+            Ok(()) => Ok(Pending { answer, until: Instant::now() + ANSWER_LIMIT, hold }),
+            Err(_) => Err(refused("the daemon is busy or about to stop", None)),
         }
-        let mut answer = match timeout(ANSWER_LIMIT, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => return refused("the daemon gave no answer", None),
-            Err(_) => return refused(format!("no answer within {} s", ANSWER_LIMIT.as_secs()), None),
-        };
-        if let Some(object) = answer.as_object_mut() {
-            object.entry("ok").or_insert(Value::Bool(true));
-        }
-        answer
     }
 }
 
