@@ -98,7 +98,7 @@ impl fmt::Display for Started {
         writeln!(f, "load       {:>9.1} ms", self.load_ms)?;
         writeln!(
             f,
-            "  of which {:>9.1} ms graphs (hearing {:.1}, embedding {:.1}, decoder {:.1}; beside them words {:.1})",
+            "  of which {:>9.1} ms parts (beside each other: hearing {:.1}, embedding {:.1}, decoder {:.1}, words {:.1})",
             s.parts_ms, s.hearing_ms, s.embedding_ms, s.decoder_ms, s.words_ms
         )?;
         let from = if s.prefix_restored { "from disk" } else { "prefilled" };

@@ -4,6 +4,7 @@
 mod library;
 mod rows;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use half::f16;
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, SessionOutputs};
-use ort::value::{DynValue, TensorElementType, ValueType};
+use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, ValueType};
 use thiserror::Error;
 
 pub use ort::session::Session;
@@ -187,8 +188,8 @@ pub struct Port {
     pub shape: Vec<i64>,
 }
 
-impl std::fmt::Display for Port {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dims: Vec<String> =
             self.shape.iter().map(|&d| if d < 0 { "?".to_owned() } else { d.to_string() }).collect();
         write!(f, "{:?} [{}]", self.dtype, dims.join(", "))
@@ -251,23 +252,26 @@ impl Tensor {
         }
     }
 
-    /// A tensor of zeros; a dimension may be zero.
+    /// A tensor of zeros; a dimension may be zero. Where nothing else is ever written it takes no memory: the allocator has
+    /// zeros from the kernel.
     ///
     /// # Errors
     /// When `dtype` is neither F32 nor F16, or memory is short.
     pub fn zeros(dtype: Dtype, shape: &[usize]) -> Result<Self, OnnxError> {
-        let allocator = Allocator::default();
+        fn filled<T: PrimitiveTensorElementType + Clone + fmt::Debug + 'static>(
+            shape: &[usize],
+            zero: T,
+        ) -> Result<Tensor, OnnxError> {
+            let n = shape.iter().product();
+            let tensor = match n {
+                0 => ort::value::Tensor::<T>::new(&Allocator::default(), shape),
+                _ => ort::value::Tensor::from_array((shape.to_vec(), vec![zero; n])),
+            };
+            tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(OnnxError::run)
+        }
         match dtype {
-            Dtype::F32 => {
-                let mut tensor = ort::value::Tensor::<f32>::new(&allocator, shape).map_err(OnnxError::run)?;
-                tensor.extract_tensor_mut().1.fill(0.0);
-                Ok(Self(tensor.into_dyn()))
-            }
-            Dtype::F16 => {
-                let mut tensor = ort::value::Tensor::<f16>::new(&allocator, shape).map_err(OnnxError::run)?;
-                tensor.extract_tensor_mut().1.fill(f16::ZERO);
-                Ok(Self(tensor.into_dyn()))
-            }
+            Dtype::F32 => filled(shape, 0_f32),
+            Dtype::F16 => filled(shape, f16::ZERO),
             other => Err(OnnxError::Run(format!("no zeros of {other:?}"))),
         }
     }

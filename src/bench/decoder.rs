@@ -1,4 +1,4 @@
-//! The decoder alone: rows prefilled into an empty turn, and tokens decoded behind them, as `llama-bench` measures its own.
+//! The decoder alone: rows prefilled into an empty context, and tokens decoded behind them, as `llama-bench` measures its own.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub(super) struct Decoder {
     memory: Memory,
 }
 
-/// At one length of context, behind the prefix.
+/// At one length of context.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Context {
     rows: u32,
@@ -30,6 +30,7 @@ struct Context {
 /// Loads the model, and measures each length once after a short rehearsal.
 pub(super) fn measure(config: &Config, contexts: &[u32]) -> Result<Decoder, Failure> {
     let (start, mut hearth) = Started::measure(config)?;
+    hearth.model().forget_prefix()?;
     hearth.model().rehearse(16, 1)?;
     let mut measured = Vec::with_capacity(contexts.len());
     for &rows in contexts {

@@ -413,7 +413,12 @@ const MASKS: [Dtype; 2] = [Dtype::I64, Dtype::I32];
 
 fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
     let text = &folder.config.text_config;
-    let lower = Graph::open(&folder.part("decoder_lower"), options)?;
+    let (lower, upper) = std::thread::scope(|scope| {
+        let upper = scope.spawn(|| Graph::open(&folder.part("decoder_upper"), options));
+        let lower = Graph::open(&folder.part("decoder_lower"), options);
+        (lower, upper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let (lower, upper) = (lower?, upper?);
     require_rows(&lower, text)?;
     let mask = lower.require_input("attention_mask", &MASKS, 2)?.dtype;
     let hidden = lower.require_output("hidden_states", &[Dtype::F32], 3)?;
@@ -425,7 +430,6 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
         return Err(lower.contract("kv", "in_place for a split decoder (manifest.json)", "concat").into());
     }
 
-    let upper = Graph::open(&folder.part("decoder_upper"), options)?;
     upper.require_input("hidden_states", &[Dtype::F32], 3)?;
     upper.require_input("shared_per_layer_inputs", &[Dtype::F32], 4)?;
     let upper_mask = upper.require_input("attention_mask", &MASKS, 2)?.dtype;

@@ -203,7 +203,19 @@ impl Gemma {
         &self.start
     }
 
-    /// Prefills so many rows after the prefix and then decodes so many tokens, the likeliest each time and without a
+    /// Empties the context: what is rehearsed from now on has no prefix before it, and no turn has one until the tools are
+    /// declared again.
+    ///
+    /// # Errors
+    /// When the context cannot be cut back.
+    pub fn forget_prefix(&mut self) -> Result<(), ModelError> {
+        self.decoder.rewind(0)?;
+        self.prefix.clear();
+        (self.prefix_rows, self.settled_rows) = (0, 0);
+        Ok(())
+    }
+
+    /// Prefills so many rows after what is in the context and then decodes so many tokens, the likeliest each time and without a
     /// grammar: for measuring. Gives the time of either; the context is then as before.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ use crate::timeline::{ms, timed};
 /// Where the time of a start went, in ms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct StartTimes {
-    /// Tokenizer and grammar, which load beside the graphs.
+    /// Tokenizer and grammar.
     pub words_ms: f64,
     /// Front end and audio encoder.
     pub hearing_ms: f64,
@@ -30,7 +31,7 @@ pub struct StartTimes {
     pub embedding_ms: f64,
     /// Decoder.
     pub decoder_ms: f64,
-    /// All of these, from the first to the last.
+    /// All of these, beside each other, from the first to the last.
     pub parts_ms: f64,
     /// System text and tools.
     pub prefix_ms: f64,
@@ -55,7 +56,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Opens every part of `folder`; tokenizer and grammar on a thread of their own. ONNX Runtime must be open.
+    /// Opens every part of `folder`, beside each other: a graph with gigabytes of weights keeps one core busy for seconds.
+    /// ONNX Runtime must be open.
     pub fn open(folder: &Folder, config: &ModelConfig, tools: &[ToolSpec]) -> Self {
         let threads = config.threads;
         let options = Options { threads, spin: true };
@@ -67,23 +69,28 @@ impl Parts {
         let mut times = StartTimes::default();
         let started = Instant::now();
         std::thread::scope(|scope| {
-            let words = scope.spawn(|| {
+            let reading = scope.spawn(|| {
                 let mut words_ms = 0.0;
                 (timed(&mut words_ms, || read_words(folder, config, tools)), words_ms)
             });
-            let features = || read_features(&folder.dir);
-            let hearing = timed(&mut times.hearing_ms, || features().and_then(|it| Hearing::open(folder, it, options)));
+            let opening = scope.spawn(|| {
+                let mut hearing_ms = 0.0;
+                let features = || read_features(&folder.dir);
+                (timed(&mut hearing_ms, || features().and_then(|it| Hearing::open(folder, it, options))), hearing_ms)
+            });
             let embedder = timed(&mut times.embedding_ms, embedder);
             let decoder = timed(&mut times.decoder_ms, || Decoder::open(folder, options));
-            let (words, words_ms) = match words.join() {
-                Ok(read) => read,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
-            times.words_ms = words_ms;
+            let ((words, words_ms), (hearing, hearing_ms)) = (joined(reading), joined(opening));
+            (times.words_ms, times.hearing_ms) = (words_ms, hearing_ms);
             times.parts_ms = ms(started.elapsed());
             Self { words, hearing, embedder, decoder, times }
         })
     }
+}
+
+/// What a thread made.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn read_words(folder: &Folder, config: &ModelConfig, tools: &[ToolSpec]) -> Result<(Tokenizer, Grammar), ModelError> {
