@@ -3,10 +3,11 @@
     python benches/versus/decoder.py --hearth target/release/hearth --model FOLDER --llama-bench PROGRAM --gguf FILE
 
 FOLDER: `python -m hearth_onnx build --config e4b --weights random:1 ...`; FILE: `gguf_random.py`; PROGRAM: llama.cpp's
-`llama-bench`, built from `vendor/llama.cpp` of PyPI's llama-cpp-python 0.3.36. Either has 2 threads and the machine for itself while it
-runs; they take turns, and medians count. Memory is the most that was resident, files that are mapped included. Load time
-is from start to ready with the files in the kernel's cache: hearth's own figure, and for llama.cpp the time of a run
-that does one token without warming up, less what a token takes.
+`llama-bench`, built from `vendor/llama.cpp` of PyPI's llama-cpp-python 0.3.36. Either has 2 threads and the machine for
+itself while it runs; they take turns, and medians count. Memory is the most that was resident, files that are mapped
+included. Load time is from start to ready with the files in the kernel's cache: hearth's own figure, tokenizer and audio
+encoder included, and for llama.cpp, which loads no audio here, the time of a run that does one token without warming up,
+less what a token takes.
 
 The limit is memory: bytes of weights that a token touches, over the speed at which two threads read memory here.
 """
@@ -112,7 +113,7 @@ def main():
         ours = middle["hearth"][key]
         print(f"| {key} | {ours:.2f} | {theirs:.2f} | {ours / theirs:.2f} |")
     speed = middle["hearth"]["decode at 128"]
-    print(f"\nmemory limit of a token: {limit * 1000:.0f} ms; hearth takes {1000 / speed:.0f} ms, {1 / speed / limit:.1f} x")
+    print(f"\nmemory limit of a token: {limit * 1000:.0f} ms; hearth takes {1 / speed / limit:.1f} x of it")
     print(f"hearth's own (not of files): {middle['hearth']['own MB']:.0f} MB")
 
 

@@ -21,7 +21,7 @@ pub(super) struct Decoder {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Context {
     rows: u32,
-    /// All rows at once (at most 512 in one run of the graph), with the logits of the last.
+    /// In blocks as of text, with the logits of the last row.
     prefill_ms_per_row: f64,
     /// One token after another, with its logits.
     decode_ms_per_token: f64,
