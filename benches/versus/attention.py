@@ -63,9 +63,9 @@ class Decoder:
             self.below.bind_output(name)
         started = time.perf_counter()
         self.lower.run_with_iobinding(self.below)
-        outputs = dict(zip((port.name for port in self.lower.get_outputs()), self.below.get_outputs()))
-        for name in ("hidden_states", "shared_per_layer_inputs"):
-            self.above.bind_cpu_input(name, outputs[name].numpy())
+        # In the order in which they were bound.
+        for name, output in zip(("hidden_states", "shared_per_layer_inputs"), self.below.get_outputs()[-2:]):
+            self.above.bind_cpu_input(name, output.numpy()[:, -1:])
         self.above.bind_cpu_input("attention_mask", mask)
         self.above.bind_output("logits")
         self.upper.run_with_iobinding(self.above)
