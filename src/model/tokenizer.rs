@@ -77,9 +77,9 @@ pub struct Special {
     pub audio_close: u32,
 }
 
-/// What a `tokenizer.json` of Gemma holds. The library's type for any model finds out which one it is by trying them all,
-/// with the vocabulary in memory three times, and takes twice as long.
-type Words = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
+/// What a `tokenizer.json` of Gemma holds. The library's type for any kind finds out which one it is by trying them all, with
+/// the vocabulary in memory three times, and takes twice as long.
+type ByMerges = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
 
 /// A loaded tokenizer.
 #[derive(Clone)]
@@ -107,8 +107,11 @@ impl Tokenizer {
     /// The same from the file's content; `path` is for messages only.
     pub fn from_json(json: &[u8], path: &Path) -> Result<Self, TokenizerError> {
         let damaged = |reason: String| TokenizerError::Damaged { path: path.to_owned(), reason };
-        let words: Words = serde_json::from_slice(json).map_err(|e| damaged(e.to_string()))?;
-        let words = tokenizers::Tokenizer::from(words);
+        // A file of another kind is known for one at the beginning of its vocabulary.
+        let words = match serde_json::from_slice::<ByMerges>(json) {
+            Ok(words) => words.into(),
+            Err(_) => tokenizers::Tokenizer::from_bytes(json).map_err(|e| damaged(e.to_string()))?,
+        };
         check(&words).map_err(damaged)?;
         let special =
             find_special(&words).map_err(|names| TokenizerError::NoSpecial { path: path.to_owned(), names })?;
