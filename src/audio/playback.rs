@@ -339,8 +339,7 @@ impl Play for Speaker {
             if !failed && open.asked.elapsed() > ASK {
                 open.asked = Instant::now();
                 let (wanted, chosen) = (self.wanted.clone(), open.chosen.clone());
-                let question =
-                    move |host: &mut Host| host.is_current(wanted.as_deref(), &chosen, Direction::Output);
+                let question = move |host: &mut Host| host.is_current(wanted.as_deref(), &chosen, Direction::Output);
                 current = self.host.ask(ANSWER, question).flatten();
             }
             if !failed && current != Some(false) {
