@@ -252,11 +252,11 @@ impl Tensor {
         }
     }
 
-    /// A tensor of zeros; a dimension may be zero. Where nothing else is ever written it takes no memory: the allocator has
-    /// zeros from the kernel.
+    /// A tensor of zeros; a dimension may be zero. A large one of F32 takes memory only where something is written: the
+    /// allocator has zeros from the kernel.
     ///
     /// # Errors
-    /// When `dtype` is neither F32 nor F16, or memory is short.
+    /// When `dtype` is neither F32 nor F16.
     pub fn zeros(dtype: Dtype, shape: &[usize]) -> Result<Self, OnnxError> {
         fn filled<T: PrimitiveTensorElementType + Clone + fmt::Debug + 'static>(
             shape: &[usize],

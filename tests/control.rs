@@ -161,6 +161,13 @@ fn two_clients_at_once() {
     assert_eq!(daemon.ordered(), Request::Mute(true));
     let event = one.line().expect("an event");
     assert_eq!((&event["event"], &event["state"], &event["muted"]), (&json!("muted"), &json!("muted"), &json!(true)));
+    // What an order led to comes before its answer, also to who gave it.
+    for muted in [false, true] {
+        let order = if muted { r#"{"do":"mute"}"# } else { r#"{"do":"unmute"}"# };
+        assert_eq!(one.ask(order)["muted"], json!(muted));
+        assert_eq!(one.line(), Some(json!({"ok": true})));
+        assert_eq!(daemon.ordered(), Request::Mute(muted));
+    }
     // A watcher may ask too, and events keep their order.
     assert_eq!(one.ask(r#"{"do":"ask","text":"lights"}"#), json!({"said": "You asked: lights", "ok": true}));
     daemon.change(|publisher| {

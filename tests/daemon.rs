@@ -240,18 +240,22 @@ fn a_loudspeaker_comes_and_goes() {
 #[test]
 fn two_clients_are_served_from_the_first_second_on() {
     let Some(mut house) = House::new(&SINKS, "") else { return };
-    assert_eq!(house.stop(), Some(0));
-    house.daemon = start(house.dir.path(), &[]);
     let socket = house.dir.path().join("hearth.sock");
-    until("the socket is there", LIMIT, || UnixStream::connect(&socket).is_ok());
-    let client = || Client::new(&socket);
-    let (mut one, mut two) = (client(), client());
-    for client in [&mut one, &mut two] {
-        assert_eq!(client.ask(r#"{"do":"watch"}"#)["state"], "loading");
-    }
-    two.send(r#"{"do":"mute"}"#);
-    assert_eq!(two.until(|line| line["event"].is_null())["ok"], true);
-    assert_eq!(one.until(|line| line["muted"] == true)["state"], "loading");
+    let mut restarted = || {
+        assert_eq!(house.stop(), Some(0));
+        house.daemon = start(house.dir.path(), &[]);
+        until("the socket is there", LIMIT, || UnixStream::connect(&socket).is_ok());
+        let (mut one, mut two) = (Client::new(&socket), Client::new(&socket));
+        let both = [&mut one, &mut two].map(|client| client.ask(r#"{"do":"watch"}"#)["state"].clone());
+        two.send(r#"{"do":"mute"}"#);
+        assert_eq!(two.until(|line| line["event"].is_null())["ok"], true);
+        let muted = one.until(|line| line["muted"] == true)["state"].clone();
+        let served = [both[0].clone(), both[1].clone(), muted] == ["loading"; 3];
+        assert!(served || house.hearth(&["unmute"]).0);
+        served.then_some((one, two))
+    };
+    // A machine that is busy elsewhere may be late for it.
+    let (mut one, mut two) = (0..5).find_map(|_| restarted()).expect("it answers while it loads");
     one.until(|line| line["state"] == "muted");
     two.until(|line| line["state"] == "muted");
     one.send(r#"{"do":"unmute"}"#);

@@ -3,8 +3,8 @@
 //! Owns the connection to the sound server; opens no stream. Runs on the threads of [`super::capture`] and
 //! [`super::playback`]; its calls may wait for the server.
 
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
 
 use cpal::traits::{DeviceTrait, HostTrait};
 use cpal::{Device, ErrorKind, HostId, SampleFormat, SupportedBufferSize, SupportedStreamConfig};
@@ -27,6 +27,13 @@ pub(super) const PULSE: &str = "pulseaudio:";
 /// Sample formats, best first.
 const FORMATS: [SampleFormat; 6] =
     [SampleFormat::F32, SampleFormat::I16, SampleFormat::I32, SampleFormat::I24, SampleFormat::U16, SampleFormat::U8];
+
+/// Whoever asks while an earlier question is late waits for that one so long.
+const MOMENT: Duration = Duration::from_millis(250);
+/// A question that is late by so much is never answered, and the server is asked over another connection.
+const FOR_GOOD: Duration = Duration::from_secs(20);
+/// Threads left behind at most.
+const MOST_LEFT: usize = 3;
 
 /// One direction of sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,23 +85,28 @@ pub(super) struct Host {
 #[derive(Default)]
 pub(super) struct Patient {
     host: Host,
-    /// Where the host comes back to after a question that took too long.
-    late: Option<Receiver<Host>>,
+    /// A question that took too long: where its host comes back to, and when it was given up.
+    late: Option<(Receiver<Host>, Instant)>,
+    /// Threads that nobody waits for any more.
+    left: usize,
 }
 
 impl Patient {
-    /// The answer; none when it does not come within `limit`, and then none at once until that question is over. What
-    /// comes too late is dropped.
+    /// The answer; none when it does not come within `limit`, and then none until that question is over or has been
+    /// left behind for good. What comes too late is dropped.
     pub fn ask<T: Send + 'static>(
         &mut self,
         limit: Duration,
         question: impl FnOnce(&mut Host) -> T + Send + 'static,
     ) -> Option<T> {
-        match self.late.as_ref().map(Receiver::try_recv) {
-            Some(Err(TryRecvError::Empty)) => return None,
-            Some(Ok(host)) => self.host = host,
-            // It panicked, and took its host along.
-            Some(Err(TryRecvError::Disconnected)) | None => {}
+        if let Some((late, since)) = &self.late {
+            match late.recv_timeout(MOMENT) {
+                Ok(host) => self.host = host,
+                Err(RecvTimeoutError::Timeout) if since.elapsed() < FOR_GOOD || self.left == MOST_LEFT => return None,
+                Err(RecvTimeoutError::Timeout) => self.left += 1,
+                // It panicked, and took its host along.
+                Err(RecvTimeoutError::Disconnected) => {}
+            }
         }
         self.late = None;
         let mut host = std::mem::take(&mut self.host);
@@ -112,7 +124,7 @@ impl Patient {
         let answer = answer.recv_timeout(limit).ok();
         match answer.is_some().then(|| late.recv().ok()).flatten() {
             Some(host) => self.host = host,
-            None => self.late = Some(late),
+            None => self.late = Some((late, Instant::now())),
         }
         answer
     }

@@ -208,6 +208,7 @@ impl Speaker {
             let device = self.wanted.as_deref().unwrap_or("that is the default").to_string();
             Err(PlayError::Unavailable { device, reason: "the sound server does not answer".into() })
         })?;
+        tracing::info!(device = open.device, rate_hz = open.rate_hz, "output opened");
         if let Some(sender) = &self.tap {
             match sender.try_send(tap) {
                 Ok(()) => {}
@@ -257,9 +258,10 @@ fn open(host: &mut Host, wanted: Option<String>, times: Arc<CallbackTimes>) -> R
     };
     let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
     let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
-    tracing::info!(device = device_name, rate_hz, channels, format = device::format_name(format), "output opened");
     let stream = Some(stream);
     let now = Instant::now();
+    let format = device::format_name(format);
+    tracing::debug!(device = device_name, rate_hz, channels, format, "output stream made");
     Ok((Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, heard: now, asked: now }, tap))
 }
 

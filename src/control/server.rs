@@ -269,6 +269,9 @@ impl Client {
         let (reader, writer) = stream.into_split();
         let mut client = Self { reader, writer, read: Vec::new(), events: None, pending: None, holds: false, shared };
         let end = client.run().await;
+        if let Some(mut pending) = client.pending.take().filter(|pending| pending.hold) {
+            client.holds |= pending.answer().await["ok"] == true;
+        }
         if client.holds {
             // However the holder went, killed included, the key is up.
             if let Ok(mut stop) = client.order(Request::Ptt(PttAction::Stop), false) {
@@ -329,6 +332,13 @@ impl Client {
                 }
             };
             tokio::select! {
+                // What led to an answer is told before it.
+                biased;
+                event = event => return match event {
+                    Ok(line) => Ok(Next::Event(line)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => Err(End::Slow),
+                    Err(broadcast::error::RecvError::Closed) => Err(End::Gone),
+                },
                 (answer, hold) = answer => {
                     *pending = None;
                     *holds |= hold && answer["ok"] == true;
@@ -337,11 +347,6 @@ impl Client {
                 bytes = reader.read(&mut chunk), if is_free => match bytes {
                     Ok(0) | Err(_) => return Err(End::Gone),
                     Ok(n) => read.extend_from_slice(&chunk[..n]),
-                },
-                event = event => return match event {
-                    Ok(line) => Ok(Next::Event(line)),
-                    Err(broadcast::error::RecvError::Lagged(_)) => Err(End::Slow),
-                    Err(broadcast::error::RecvError::Closed) => Err(End::Gone),
                 },
             }
         }

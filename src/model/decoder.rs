@@ -13,8 +13,9 @@ use super::manifest::{Folder, KvMode, Layout, TextConfig};
 use super::snapshot::Saved;
 use crate::onnx::{Binding, Dtype, Graph, Interrupt, Options, Outputs, Tensor};
 
-/// Rows that a graph which gives logits for every row takes at once: 64 rows of 262,144 logits are 64 MiB.
-const BLOCK_ROWS: usize = 64;
+/// Rows that a graph takes at once: more cost no less each, and what is between its operators takes memory. Where it gives
+/// logits for every row, 64 of 262,144 are 64 MiB.
+pub(super) const BLOCK_ROWS: usize = 64;
 
 /// The decoder: rows in, logits of the last row out, context kept.
 #[derive(Debug)]
@@ -301,10 +302,9 @@ impl Decoder {
         }
     }
 
-    /// Feeds rows in blocks where a graph would give logits for each of them.
+    /// Feeds rows in blocks.
     fn feed(&mut self, rows: &Rows, want_logits: bool, interrupt: &Interrupt) -> Result<Vec<f32>, ModelError> {
-        let all_logits = matches!(&self.graphs, Graphs::Merged(merged) if merged.keep.is_none());
-        if !all_logits || rows.len <= BLOCK_ROWS {
+        if rows.len <= BLOCK_ROWS {
             return self.feed_block(rows, want_logits, interrupt);
         }
         if rows.len > self.room() {
@@ -313,8 +313,8 @@ impl Decoder {
         let before = self.len;
         let mut logits = Vec::new();
         for from in (0..rows.len).step_by(BLOCK_ROWS) {
-            let block = rows.slice(from, rows.len.min(from + BLOCK_ROWS));
-            match self.feed_block(&block, want_logits, interrupt) {
+            let to = rows.len.min(from + BLOCK_ROWS);
+            match self.feed_block(&rows.slice(from, to), want_logits && to == rows.len, interrupt) {
                 Ok(last) => logits = last,
                 Err(error) => {
                     self.rewind(before)?;

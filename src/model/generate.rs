@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::decoder::Decoder;
+use super::decoder::{BLOCK_ROWS, Decoder};
 use super::draft::{Choice, Draft};
 use super::encoder::{Embedder, Rows};
 use super::features;
@@ -30,8 +30,6 @@ use crate::timeline::{Timeline, ms, timed};
 
 mod decode;
 
-/// Rows of text that are prefilled together: more cost no less each, and their intermediate values take memory.
-const TEXT_ROWS: usize = 64;
 /// The tools that answer a question.
 const ANSWERS: [&str; 5] = ["confirm", "deny", "correct", "stop", "repeat"];
 /// Samples at 16 kHz in a millisecond.
@@ -230,9 +228,9 @@ impl Gemma {
         let best =
             |logits: &[f32]| logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at as u32);
         let started = Instant::now();
-        for from in (0..rows).step_by(TEXT_ROWS) {
-            let last = from + TEXT_ROWS >= rows;
-            let block = self.embedder.embed(&vec![token; TEXT_ROWS.min(rows - from)], &self.interrupt)?;
+        for from in (0..rows).step_by(BLOCK_ROWS) {
+            let last = from + BLOCK_ROWS >= rows;
+            let block = self.embedder.embed(&vec![token; BLOCK_ROWS.min(rows - from)], &self.interrupt)?;
             if last {
                 token = best(&self.decoder.step(&block, &self.interrupt)?).unwrap_or(token);
             } else {
@@ -276,7 +274,7 @@ impl Gemma {
             let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
             self.decoder.rewind(same)?;
             // In blocks, so that a turn that begins does not wait for all of it.
-            for block in ids[same..].chunks(TEXT_ROWS) {
+            for block in ids[same..].chunks(BLOCK_ROWS) {
                 let rows = self.embedder.embed(block, &self.interrupt)?;
                 self.decoder.prefill(&rows, &self.interrupt)?;
                 alive();
