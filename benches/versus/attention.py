@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-THREADS = 2
+from decoder import THREADS
 
 
 def opened(path, folder):
@@ -36,7 +36,7 @@ class Decoder:
         graphs = [Path(model) / "onnx" / f"decoder_{part}.onnx" for part in ("lower", "upper")]
         self.lower, self.upper = (opened(graph, profiles) for graph in graphs)
         self.hidden, self.per_layer = text["hidden_size"], text["hidden_size_per_layer_input"]
-        self.layers, self.shared = text["num_hidden_layers"], text["num_kv_shared_layers"]
+        self.layers = text["num_hidden_layers"]
         self.below, self.above = self.lower.io_binding(), self.upper.io_binding()
         self.kept = {}
         for port in self.lower.get_inputs():
@@ -64,7 +64,7 @@ class Decoder:
         self.lower.run_with_iobinding(self.below)
         # In the order in which they were bound.
         for name, output in zip(("hidden_states", "shared_per_layer_inputs"), self.below.get_outputs()[-2:]):
-            self.above.bind_cpu_input(name, output.numpy()[:, -1:])
+            self.above.bind_cpu_input(name, output.numpy())
         self.above.bind_cpu_input("attention_mask", mask)
         self.above.bind_output("logits")
         self.upper.run_with_iobinding(self.above)

@@ -14,17 +14,24 @@ import gguf
 import numpy as np
 
 CONFIGS = Path(__file__).resolve().parents[2] / "onnx/hearth_onnx/configs"
-BLOCK, BYTES = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q4_0]
-# Standard deviation of sixteen equally likely steps.
-SPREAD = 4.6
 
 
-def matrix(random, rows, width):
-    """[rows, bytes of a row]: per block of 32 a scale in fp16, then 32 steps of 4 bit."""
-    blocks = np.empty((rows, width // BLOCK, BYTES), np.uint8)
+def matrix(random, rows, width, kind):
+    """[rows, bytes of a row]: per block of `kind` a scale in fp16, then equally likely steps."""
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    steps = 2 ** (8 * (size - 2) // block)
+    blocks = np.empty((rows, width // block, size), np.uint8)
     blocks[..., 2:] = np.frombuffer(random.bytes(blocks[..., 2:].size), np.uint8).reshape(blocks[..., 2:].shape)
-    blocks[..., :2] = np.array([width ** -0.5 / SPREAD], np.float16).view(np.uint8)
+    spread = ((steps ** 2 - 1) / 12) ** 0.5
+    blocks[..., :2] = np.array([width ** -0.5 / spread], np.float16).view(np.uint8)
     return blocks.reshape(rows, -1)
+
+
+def write(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file(progress=False)
+    writer.close()
 
 
 def vocabulary(writer, file):
@@ -76,7 +83,8 @@ def main():
     random = np.random.default_rng(args.seed)
 
     def weights(name, rows, width):
-        writer.add_tensor(f"{name}.weight", matrix(random, rows, width), raw_dtype=gguf.GGMLQuantizationType.Q4_0)
+        kind = gguf.GGMLQuantizationType.Q4_0
+        writer.add_tensor(f"{name}.weight", matrix(random, rows, width, kind), raw_dtype=kind)
 
     def ones(name, n):
         writer.add_tensor(f"{name}.weight", np.ones(n, np.float32))
@@ -110,10 +118,7 @@ def main():
             ones(f"{layer}.{norm}", hidden)
         ones(f"{layer}.layer_output_scale", 1)
 
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file(progress=False)
-    writer.close()
+    write(writer)
 
 
 if __name__ == "__main__":

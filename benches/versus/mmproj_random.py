@@ -9,24 +9,13 @@ bounds of the clipped layers: without them llama.cpp clamps all the same, to the
 
 import argparse
 import json
-from pathlib import Path
 
 import gguf
 import numpy as np
 
-CONFIGS = Path(__file__).resolve().parents[2] / "onnx/hearth_onnx/configs"
-BLOCK, BYTES = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType.Q8_0]
+from gguf_random import CONFIGS, matrix, write
+
 MEL_BINS = 128
-# Standard deviation of 256 equally likely steps.
-SPREAD = 73.9
-
-
-def matrix(random, rows, width):
-    """[rows, bytes of a row]: per block of 32 a scale in fp16, then 32 steps of 8 bit."""
-    blocks = np.empty((rows, width // BLOCK, BYTES), np.uint8)
-    blocks[..., 2:] = np.frombuffer(random.bytes(blocks[..., 2:].size), np.uint8).reshape(blocks[..., 2:].shape)
-    blocks[..., :2] = np.array([width ** -0.5 / SPREAD], np.float16).view(np.uint8)
-    return blocks.reshape(rows, -1)
 
 
 def main():
@@ -61,7 +50,8 @@ def main():
     def weights(name, rows, width):
         if args.type == "f16":
             return floats(name, rows, width, kind=np.float16)
-        writer.add_tensor(f"{name}.weight", matrix(random, rows, width), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        kind = gguf.GGMLQuantizationType.Q8_0
+        writer.add_tensor(f"{name}.weight", matrix(random, rows, width, kind), raw_dtype=kind)
 
     def ones(name, n):
         writer.add_tensor(f"{name}.weight", np.ones(n, np.float32))
@@ -90,10 +80,7 @@ def main():
                      "conv_norm", "norm_conv", "ln2"):
             ones(f"{layer}.{norm}", hidden)
 
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file(progress=False)
-    writer.close()
+    write(writer)
 
 
 if __name__ == "__main__":
