@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// How often a joining thread looks whether the other has ended.
@@ -73,6 +73,11 @@ pub fn join_until(thread: JoinHandle<()>, deadline: Instant) -> bool {
         std::thread::sleep(JOIN_POLL);
     }
     thread.join().is_ok()
+}
+
+/// What a thread made; its panic goes on here.
+pub(crate) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +16,10 @@ use hearth::control::{PttAction, Request};
 use hearth::service::Service;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+
+mod client;
+
+use client::Client;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -94,36 +98,6 @@ impl Drop for Daemon {
     }
 }
 
-struct Client(BufReader<UnixStream>);
-
-impl Client {
-    fn new(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).expect("a daemon listens");
-        stream.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
-        Self(BufReader::new(stream))
-    }
-
-    fn send(&mut self, line: &str) {
-        let _ = self.0.get_mut().write_all(format!("{line}\n").as_bytes());
-    }
-
-    /// The next line, or None when the connection has ended.
-    fn line(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(serde_json::from_str(&line).expect("JSON")),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn ask(&mut self, line: &str) -> Value {
-        self.send(line);
-        self.line().expect("an answer")
-    }
-}
-
 /// A folder and the configuration of a socket in it.
 fn place() -> (tempfile::TempDir, PathBuf, ControlConfig) {
     let dir = tempfile::tempdir().expect("a folder");
@@ -153,7 +127,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 fn two_clients_at_once() {
     let (_dir, path, config) = place();
     let daemon = Daemon::start(&config).expect("the place is free");
-    let (mut one, mut two) = (Client::new(&path), Client::new(&path));
+    let (mut one, mut two) = (Client::new(&path, LIMIT), Client::new(&path, LIMIT));
     let first = one.ask(r#"{"do":"watch"}"#);
     assert_eq!((&first["ok"], &first["event"], &first["state"]), (&json!(true), &json!("status"), &json!("loading")));
     assert_eq!(first["pid"], json!(std::process::id()));
@@ -188,7 +162,7 @@ fn two_clients_at_once() {
 fn garbage_is_answered_and_a_line_without_end_is_not_read_to_its_end() {
     let (_dir, path, config) = place();
     let daemon = Daemon::start(&config).expect("the place is free");
-    let mut client = Client::new(&path);
+    let mut client = Client::new(&path, LIMIT);
     for line in ["hello", "{", "[1]", r#"{"do":"fly"}"#, r#"{"do":"mute","x":1}"#, "\u{0}\u{1}"] {
         let answer = client.ask(line);
         assert_eq!(answer["ok"], json!(false), "{line}: {answer}");
@@ -205,14 +179,14 @@ fn garbage_is_answered_and_a_line_without_end_is_not_read_to_its_end() {
     client.send(&"x".repeat(MAX_LINE_BYTES * 4));
     assert!(client.line().expect("an answer")["error"].as_str().is_some_and(|e| e.contains("8192 bytes")));
     assert_eq!(client.line(), None, "the connection is closed");
-    assert_eq!(Client::new(&path).ask(r#"{"do":"status"}"#)["ok"], json!(true));
+    assert_eq!(Client::new(&path, LIMIT).ask(r#"{"do":"status"}"#)["ok"], json!(true));
 }
 
 #[test]
 fn a_slow_reader_is_dropped_and_nobody_waits_for_it() {
     let (_dir, path, config) = place();
     let daemon = Daemon::start(&config).expect("the place is free");
-    let (mut slow, mut quick) = (Client::new(&path), Client::new(&path));
+    let (mut slow, mut quick) = (Client::new(&path, LIMIT), Client::new(&path, LIMIT));
     slow.ask(r#"{"do":"watch"}"#);
     quick.ask(r#"{"do":"watch"}"#);
     let reader = thread::spawn(move || (0..400).filter(|n| quick.line().expect("an event")["n"] == json!(n)).count());
@@ -225,7 +199,7 @@ fn a_slow_reader_is_dropped_and_nobody_waits_for_it() {
     }
     assert_eq!(reader.join().expect("it reads"), 400, "the quick one has all");
     let start = Instant::now();
-    assert_eq!(Client::new(&path).ask(r#"{"do":"status"}"#)["ok"], json!(true));
+    assert_eq!(Client::new(&path, LIMIT).ask(r#"{"do":"status"}"#)["ok"], json!(true));
     println!("longest wait of the daemon {longest:?}, a status after that {:?}", start.elapsed());
     // Longer than the server waits for a write.
     thread::sleep(Duration::from_millis(1500));
@@ -241,15 +215,15 @@ fn a_slow_reader_is_dropped_and_nobody_waits_for_it() {
 fn too_many_clients_are_told() {
     let (_dir, path, config) = place();
     let _daemon = Daemon::start(&config).expect("the place is free");
-    let mut clients: Vec<Client> = (0..MAX_CLIENTS).map(|_| Client::new(&path)).collect();
+    let mut clients: Vec<Client> = (0..MAX_CLIENTS).map(|_| Client::new(&path, LIMIT)).collect();
     for client in &mut clients {
         assert_eq!(client.ask(r#"{"do":"status"}"#)["ok"], json!(true));
     }
-    let mut extra = Client::new(&path);
+    let mut extra = Client::new(&path, LIMIT);
     assert_eq!(extra.ask(r#"{"do":"status"}"#)["error"], json!("too many connections"));
     assert_eq!(extra.line(), None);
     clients.pop();
-    eventually("a place is free again", || Client::new(&path).ask(r#"{"do":"status"}"#)["ok"] == json!(true));
+    eventually("a place is free again", || Client::new(&path, LIMIT).ask(r#"{"do":"status"}"#)["ok"] == json!(true));
 }
 
 #[test]
@@ -260,7 +234,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let daemon = Daemon::start(&config).expect("nobody listens there");
     let refused = Daemon::start(&config).err().expect("one is there").to_string();
     assert_eq!(refused, format!("a daemon already listens at {}", path.display()));
-    assert_eq!(Client::new(&path).ask(r#"{"do":"status"}"#)["ok"], json!(true), "the first one goes on");
+    assert_eq!(Client::new(&path, LIMIT).ask(r#"{"do":"status"}"#)["ok"], json!(true), "the first one goes on");
     assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
     let status = dir.path().join("hearth.json");
     assert!(status.exists());

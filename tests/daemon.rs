@@ -1,17 +1,17 @@
 //! The whole daemon as its users meet it: the built program on a real PulseAudio server with null sinks. What is said into
 //! the microphone is recorded speech; what comes out of the loudspeaker is recorded and looked at.
 
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod client;
 #[path = "sound/house.rs"]
 mod house;
 mod sound;
 
+use client::Client;
 use house::{House, LIMIT, SINKS, STOVE, called, done, sample, scene, speech_s, start, wake_word};
 use sound::{Server, until};
 
@@ -245,66 +245,40 @@ fn two_clients_are_served_from_the_first_second_on() {
         assert_eq!(house.stop(), Some(0));
         house.daemon = start(house.dir.path(), &[]);
         until("the socket is there", LIMIT, || UnixStream::connect(&socket).is_ok());
-        let (mut one, mut two) = (Client::new(&socket), Client::new(&socket));
+        let (mut one, mut two) = (Client::new(&socket, LIMIT), Client::new(&socket, LIMIT));
         let both = [&mut one, &mut two].map(|client| client.ask(r#"{"do":"watch"}"#)["state"].clone());
         two.send(r#"{"do":"mute"}"#);
-        assert_eq!(two.until(|line| line["event"].is_null())["ok"], true);
-        let muted = one.until(|line| line["muted"] == true)["state"].clone();
+        assert_eq!(awaited(&mut two, |line| line["event"].is_null())["ok"], true);
+        let muted = awaited(&mut one, |line| line["muted"] == true)["state"].clone();
         let served = [both[0].clone(), both[1].clone(), muted] == ["loading"; 3];
         assert!(served || house.hearth(&["unmute"]).0);
         served.then_some((one, two))
     };
     // A machine that is busy elsewhere may be late for it.
     let (mut one, mut two) = (0..5).find_map(|_| restarted()).expect("it answers while it loads");
-    one.until(|line| line["state"] == "muted");
-    two.until(|line| line["state"] == "muted");
+    awaited(&mut one, |line| line["state"] == "muted");
+    awaited(&mut two, |line| line["state"] == "muted");
     one.send(r#"{"do":"unmute"}"#);
     for client in [&mut one, &mut two] {
-        client.until(|line| line["state"] == "idle");
+        awaited(client, |line| line["state"] == "idle");
     }
     // Who asks is told what goes on before the answer comes.
     two.send(r#"{"do":"ask","text":"turn on the light over the stove"}"#);
     let told: Vec<Value> = std::iter::from_fn(|| {
-        let line = two.line();
+        let line = two.line().expect("the daemon goes on");
         line["said"].is_null().then_some(line)
     })
     .collect();
     assert!(told.iter().any(|line| line["event"] == "thinking"), "{told:?}");
-    one.until(|line| line["event"] == "speaking");
+    awaited(&mut one, |line| line["event"] == "speaking");
     for client in [&mut one, &mut two] {
-        client.until(|line| line["event"] == "idle");
+        awaited(client, |line| line["event"] == "idle");
     }
 }
 
-/// A connection to the daemon.
-struct Client(BufReader<UnixStream>);
-
-impl Client {
-    fn new(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).expect("a daemon listens");
-        stream.set_read_timeout(Some(LIMIT)).expect("a limit can be set");
-        Self(BufReader::new(stream))
-    }
-
-    fn send(&mut self, line: &str) {
-        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).expect("it is taken");
-    }
-
-    fn line(&mut self) -> Value {
-        let mut line = String::new();
-        self.0.read_line(&mut line).expect("a line within the limit");
-        serde_json::from_str(&line).expect("JSON")
-    }
-
-    fn ask(&mut self, line: &str) -> Value {
-        self.send(line);
-        self.line()
-    }
-
-    /// The next line of which that is true.
-    fn until(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
-        std::iter::from_fn(|| Some(self.line())).find(is_it).expect("lines do not end")
-    }
+/// The next line of which that is true.
+fn awaited(client: &mut Client, is_it: impl Fn(&Value) -> bool) -> Value {
+    std::iter::from_fn(|| client.line()).find(is_it).expect("the daemon goes on")
 }
 
 #[test]

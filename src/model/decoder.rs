@@ -12,6 +12,7 @@ use super::encoder::{Rows, expect_width};
 use super::manifest::{Folder, KvMode, Layout, TextConfig};
 use super::snapshot::Saved;
 use crate::onnx::{Binding, Dtype, Graph, Interrupt, Options, Outputs, Tensor};
+use crate::threads::joined;
 
 /// Rows that a graph takes at once: more cost no less each, and what is between its operators takes memory. Where it gives
 /// logits for every row, 64 of 262,144 are 64 MiB.
@@ -416,7 +417,7 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
     let (lower, upper) = std::thread::scope(|scope| {
         let upper = scope.spawn(|| Graph::open(&folder.part("decoder_upper"), options));
         let lower = Graph::open(&folder.part("decoder_lower"), options);
-        (lower, upper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        (lower, joined(upper))
     });
     let (lower, upper) = (lower?, upper?);
     require_rows(&lower, text)?;

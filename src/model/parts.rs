@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use super::manifest::Folder;
 use super::tokenizer::Tokenizer;
 use crate::dialogue::ToolSpec;
 use crate::onnx::{Interrupt, Options};
+use crate::threads::joined;
 use crate::timeline::{ms, timed};
 
 /// Where the time of a start went, in ms.
@@ -86,11 +86,6 @@ impl Parts {
             Self { words, hearing, embedder, decoder, times }
         })
     }
-}
-
-/// What a thread made.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn read_words(folder: &Folder, config: &ModelConfig, tools: &[ToolSpec]) -> Result<(Tokenizer, Grammar), ModelError> {
