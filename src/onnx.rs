@@ -365,37 +365,6 @@ impl Tensor {
         Ok(cut)
     }
 
-    /// Puts rows that [`Tensor::truncated`] gave back in their place; the rows after them stay.
-    ///
-    /// # Errors
-    /// When the shapes or types do not fit.
-    pub fn overwrite(&mut self, rows: &Self) -> Result<(), OnnxError> {
-        let (shape, part) = (self.shape(), rows.shape());
-        let (&[1, heads, have, d], &[1, part_heads, count, part_d]) = (shape.as_slice(), part.as_slice()) else {
-            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
-        };
-        if heads != part_heads || d != part_d || count > have || self.dtype() != rows.dtype() {
-            return Err(OnnxError::Run(format!("rows of {part:?} do not fit into {shape:?}")));
-        }
-        fn copy<T: Copy>(from: &[T], to: &mut [T], (have, count, d): (usize, usize, usize)) {
-            if count * d > 0 {
-                for (from, to) in from.chunks_exact(count * d).zip(to.chunks_exact_mut(have * d)) {
-                    to[..count * d].copy_from_slice(from);
-                }
-            }
-        }
-        let dims = (have, count, d);
-        match self.dtype() {
-            Dtype::F16 => copy(
-                rows.0.try_extract_tensor::<f16>().map_err(OnnxError::run)?.1,
-                self.0.try_extract_tensor_mut::<f16>().map_err(OnnxError::run)?.1,
-                dims,
-            ),
-            _ => copy(rows.as_f32()?, self.0.try_extract_tensor_mut::<f32>().map_err(OnnxError::run)?.1, dims),
-        }
-        Ok(())
-    }
-
     /// A second handle to the same memory.
     ///
     /// # Errors

@@ -434,6 +434,51 @@ fn pieces_and_rewinds_equal_one_prefill() {
 }
 
 #[test]
+fn what_no_row_sees_is_let_go_of() {
+    let golden = golden("tiny.json");
+    for name in ["tiny-split-fp32", "tiny-merged-fp32"] {
+        let mut model = Model::open(name);
+        let (windows, text) = (name.contains("split"), model.folder.config.text_config.clone());
+        let prompt = model.prompt(&golden);
+        let whole = model.step(&prompt);
+        for (settled, step) in [(40, 40), (40, 5), (3, 3)] {
+            model.decoder.rewind(0).expect("none is always possible");
+            for from in (0..settled).step_by(step) {
+                model.prefill(&prompt.slice(from, from + step));
+                model.decoder.settle().expect("it lets go");
+            }
+            // Others come and go behind that point, and the copy of it is as good.
+            let other = model.text(&[5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+            model.step(&other);
+            model.decoder.rewind(settled).expect("back to where it was settled");
+            let copy: Vec<_> = model.decoder.saved().collect::<Result<_, _>>().expect("it is copied");
+            let held: Vec<usize> = copy.iter().map(|saved| saved.rows).collect();
+            for copied in [false, true] {
+                if copied {
+                    model.decoder.restore(settled, copy.clone().into_iter()).expect("it fits");
+                }
+                let error = error(&model.step(&prompt.slice(settled, prompt.len)), &whole);
+                assert!(error <= LIMIT, "{name}, {settled} rows settled: {error}");
+                model.decoder.rewind(settled).expect("back again");
+            }
+            for (at, rows) in held.into_iter().enumerate() {
+                let sees = if windows && !text.is_full(at / 2) { text.sliding_window - 1 } else { settled };
+                assert_eq!(rows, sees.min(settled), "{name}: tensor {at}");
+            }
+            let gone = windows && settled >= text.sliding_window;
+            assert_eq!(model.decoder.holds(settled - 1), !gone);
+            assert_eq!(model.decoder.key_or_value(0, 0, 0).is_err(), gone, "{name}: the first row of a layer that slides");
+            assert_eq!(model.decoder.rewind(settled - 1).is_err(), gone);
+            assert_eq!(model.decoder.len(), if gone { settled } else { settled - 1 }, "{name}: it says no and stays");
+        }
+        // A copy that does not fit leaves an empty context.
+        let copy: Vec<_> = model.decoder.saved().collect::<Result<_, _>>().expect("it is copied");
+        assert!(model.decoder.restore(1, copy.into_iter()).is_err());
+        assert!(model.decoder.is_empty());
+    }
+}
+
+#[test]
 fn the_context_is_bounded() {
     for name in ["tiny-split-fp32", "tiny-merged-fp32"] {
         let mut model = Model::open(name);

@@ -30,6 +30,9 @@ class Folder:
         self.first = self.sessions.get("decoder_model_merged" if self.merged else "decoder_lower")
         inputs = self.first.get_inputs() if self.first else []
         self.past = [i for i in inputs if i.name.startswith("past_key_values.")]
+        kinds = self.config["text_config"].get("layer_types", [])
+        own = {int(i.name.split(".")[1]) for i in self.past}
+        self.sliding = [f"past_key_values.{i}.key" for i in sorted(own) if kinds[i] != "full_attention"]
 
     def _open(self, file: Path) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -84,9 +87,8 @@ class Folder:
 
     def step(self, rows, per_layer, past: dict, keep: int = 1, run_upper: bool = True):
         """One call of the decoder: ``(logits or None, new past)``."""
-        key = next(iter(past))
-        count = past[key].shape[2] + rows.shape[1]
         feeds = {"inputs_embeds": rows, "per_layer_inputs": per_layer, **past}
+        count = max(each.shape[2] for each in past.values()) + rows.shape[1]
         self.add_optional(feeds, count, rows.shape[1], keep)
         names = [o.name for o in self.first.get_outputs()]
         out = dict(zip(names, self.first.run(None, feeds)))
@@ -97,26 +99,33 @@ class Folder:
         }
         if self.merged:
             return out["logits"][:, -keep:] if keep else out["logits"], present
-        return (self.upper(out, present, count, keep) if run_upper else None), present
+        return (self.upper(out, present, feeds, keep) if run_upper else None), present
 
     def add_optional(self, feeds: dict, count: int, rows: int, keep: int) -> None:
-        """Adds the mask over ``count`` tokens and whatever else this graph declares."""
+        """Adds the mask over ``count`` tokens and whatever else this graph declares; the past of
+        sliding layers may be shorter than that of the others."""
         kinds = {i.name: i.type for i in self.first.get_inputs()}
         wide = kinds["attention_mask"] == "tensor(int64)"
         feeds["attention_mask"] = np.ones((1, count), np.int64 if wide else np.int32)
+        if "sliding_attention_mask" in kinds:
+            past = [feeds[name].shape[2] for name in self.sliding if name in feeds]
+            feeds["sliding_attention_mask"] = np.ones((1, past[0] + rows if past else count), np.int64)
         if "position_ids" in kinds:
             feeds["position_ids"] = np.arange(count - rows, count, dtype=np.int64)[None]
         if "num_logits_to_keep" in kinds:
             feeds["num_logits_to_keep"] = np.array(keep, np.int64)
 
-    def upper(self, lower: dict, present: dict, count: int, keep: int) -> np.ndarray:
-        """The upper half on the last ``keep`` rows (0: all) of what the lower gave."""
+    def upper(self, lower: dict, present: dict, fed: dict, keep: int) -> np.ndarray:
+        """The upper half on the last ``keep`` rows (0: all) of what the lower gave when it was ``fed``
+        that."""
         session = self.sessions["decoder_upper"]
         names = [i.name for i in session.get_inputs()]
         feeds = {name: present[name] for name in names if name.startswith("past_key_values.")}
+        feeds |= {name: fed[name] for name in names if name.endswith("attention_mask")}
+        if "position_ids" in names:
+            feeds["position_ids"] = fed["position_ids"][:, -keep:]
         feeds["hidden_states"] = lower["hidden_states"][:, -keep:]
         feeds["shared_per_layer_inputs"] = lower["shared_per_layer_inputs"][:, -keep:]
-        feeds["attention_mask"] = np.ones((1, count), np.int64)
         return session.run(None, feeds)[0]
 
     def generate(self, rows, per_layer, count: int):

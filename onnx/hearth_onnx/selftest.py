@@ -4,6 +4,7 @@
 * a prompt in blocks gives what the whole prompt gives, also when only the lower half ran for
   the earlier blocks, and after a rewind;
 * in place on one buffer gives bit for bit what a growing past gives;
+* a past that lacks what is older than the window changes nothing in sliding layers;
 * audio in whole chunks, cut anywhere, gives the same rows (the tower looks back only);
 * audio streamed in blocks of any lengths gives the rows of the whole, also with a last row of
   1, 2 or 3 frames, and when an unfinished tail was tried from a state that is used again;
@@ -98,6 +99,8 @@ def _checks(folders: dict[str, Folder], prompt):
     for folder in (split, merged, folders["tiny-split-q4"], folders["tiny-split-q8"]):
         label = f"in place = concat, {folder.path.name}"
         yield label, *_in_place(folder, prompt), 0.0
+    for room in (7, 8, 20):
+        yield f"sliding layers with {room} rows of past", _windowed(split, prompt, room), whole[:, -1:], STRICT
     yield "upper half over longer buffers", _upper_over_buffers(split, prompt), whole, STRICT
     yield from _audio_checks(split)
     for name in ("tiny-split-fp32", "tiny-split-q4", "tiny-split-q8"):
@@ -115,6 +118,21 @@ def _blocks(folder: Folder, prompt, cuts: list[int], run_upper: bool):
         block = rows[:, start:stop], per_layer[:, start:stop]
         logits, past = folder.step(*block, past, run_upper=wanted)
     return logits, past
+
+
+def _windowed(folder: Folder, prompt, room: int) -> np.ndarray:
+    """Logits of the last row when no sliding layer's past ever has more than ``room`` rows, of
+    which a window of 8 needs 7."""
+    rows, per_layer = prompt
+    past, logits = folder.empty(), None
+    own = {name.removesuffix("key") for name in folder.sliding}
+    for start in range(0, rows.shape[1], 9):
+        block = rows[:, start : start + 9], per_layer[:, start : start + 9]
+        logits, past = folder.step(*block, past)
+        for name in past:
+            if name.removesuffix("key").removesuffix("value") in own:
+                past[name] = past[name][:, :, -room:]
+    return logits
 
 
 def _flat(tensors: dict[str, np.ndarray]) -> np.ndarray:
@@ -135,7 +153,7 @@ def _upper_over_buffers(folder: Folder, prompt) -> np.ndarray:
             wide[name.replace("present", "past_key_values")] = np.pad(
                 value, room, constant_values=1e3
             )
-    return folder.upper(lower, wide, rows.shape[1], 0)
+    return folder.upper(lower, wide, feeds, 0)
 
 
 def _in_place(folder: Folder, prompt):

@@ -3,6 +3,11 @@
 Layers that own keys and values run ``GroupQueryAttention`` with past and present, which
 works on a growing past as well as in place on one buffer. The last layers read an earlier
 layer's keys and values: the same operator with an empty new key and no present.
+
+The operator reads every row of the past, also in a layer whose window is shorter. ``lower`` and
+``upper`` therefore have the rows of sliding layers counted apart (``sliding_attention_mask``):
+their past may lack its oldest rows, as long as those of the window are there. ``position_ids``
+says where the new rows stand in the whole.
 """
 
 import numpy as np
@@ -94,6 +99,8 @@ class Decoder:
         self.g = Graph(name, weights)
         self.eps = self.text.epsilon
         self.positions: ir.Value | None = None
+        self.full: tuple[ir.Value, ir.Value] | None = None
+        self.sliding: tuple[ir.Value, ir.Value] | None = None
         self.kv: dict[int, tuple[ir.Value, ir.Value]] = {}
         self.past: dict[int, tuple[ir.Value, ir.Value]] = {}
 
@@ -105,7 +112,7 @@ class Decoder:
         """The published interface; the two flags leave the optional inputs out."""
         g, text = self.g, self.text
         x, rows = self._row_inputs()
-        self._lengths(g.input("attention_mask", mask_type, ["batch", "total"]))
+        self.full = self.sliding = self._lengths(g.input("attention_mask", mask_type, ["batch", "total"]))
         if position_ids:
             self.positions = g.input("position_ids", I64, ["batch", "sequence"])
         keep = g.input("num_logits_to_keep", I64, []) if logits_to_keep else None
@@ -127,7 +134,7 @@ class Decoder:
         """The layers that own keys and values."""
         g, text = self.g, self.text
         x, rows = self._row_inputs()
-        self._lengths(g.input("attention_mask", I64, ["batch", "total"]))
+        self._places("sequence")
         self._past_inputs(range(text.own_layers))
         rows = self._combined_rows(x, rows)
         x = self._own_layers(x, rows)
@@ -144,7 +151,7 @@ class Decoder:
         x = g.input("hidden_states", F32, ["batch", "kept", text.hidden])
         shape = ["batch", "kept", text.shared_layers, text.per_layer]
         rows = g.input("shared_per_layer_inputs", F32, shape)
-        self._lengths(g.input("attention_mask", I64, ["batch", "total"]))
+        self._places("kept")
         self._past_inputs(text.shared_sources())
         self.kv = dict(self.past)
         x = self._shared_layers(x, rows, 0)
@@ -159,16 +166,23 @@ class Decoder:
         shape = ["batch", "sequence", text.layers, text.per_layer]
         return x, g.input("per_layer_inputs", F32, shape)
 
-    def _lengths(self, mask):
+    def _places(self, rows: str):
+        """Lengths of the past by kind of layer, and the places of the new ``rows``."""
+        g = self.g
+        self.full = self._lengths(g.input("attention_mask", I64, ["batch", "total"]))
+        self.sliding = self._lengths(g.input("sliding_attention_mask", I64, ["batch", "sliding_total"]))
+        self.positions = g.input("position_ids", I64, ["batch", rows])
+
+    def _lengths(self, mask) -> tuple[ir.Value, ir.Value]:
         """The operator's idea of lengths: last valid index and total, both int32."""
         g = self.g
         count = g.op("ReduceSum", g.op("Cast", mask, to=I64), g.ints(1), keepdims=0)
-        self.last_index = g.op("Cast", g.op("Sub", count, g.ints(1)), to=I32)
-        self.total = g.op("Cast", g.reshape(g.op("Shape", mask, start=1, end=2)), to=I32)
+        last_index = g.op("Cast", g.op("Sub", count, g.ints(1)), to=I32)
+        return last_index, g.op("Cast", g.reshape(g.op("Shape", mask, start=1, end=2)), to=I32)
 
     def _past_inputs(self, layers):
         for layer in layers:
-            shape = ["batch", self.text.kv(layer), "past", self.text.dim(layer)]
+            shape = ["batch", self.text.kv(layer), self._rows("past", layer), self.text.dim(layer)]
             self.past[layer] = tuple(
                 self.g.input(f"past_key_values.{layer}.{part}", self.kv_type, shape)
                 for part in ("key", "value")
@@ -176,9 +190,14 @@ class Decoder:
 
     def _present_outputs(self):
         for layer in range(self.text.own_layers):
-            shape = ["batch", self.text.kv(layer), "present", self.text.dim(layer)]
+            shape = ["batch", self.text.kv(layer), self._rows("present", layer), self.text.dim(layer)]
             for part, value in zip(("key", "value"), self.kv[layer]):
                 self.g.output(value, f"present.{layer}.{part}", self.kv_type, shape)
+
+    def _rows(self, name: str, layer: int) -> str:
+        """The dimension of a layer's past or present: its own where layers are counted apart."""
+        apart = self.sliding is not self.full and not self.text.is_full(layer)
+        return f"sliding_{name}" if apart else name
 
     def _last(self, x, start):
         """The rows from ``start`` (negative: from the end; 0: all) of axis 1."""
@@ -283,7 +302,7 @@ class Decoder:
         outputs = g.op_n(
             "GroupQueryAttention",
             3 if own else 1,
-            *(q, k, v, *past, self.last_index, self.total, cos, sin),
+            *(q, k, v, *past, *(self.full if full else self.sliding), cos, sin),
             *([self.positions] if self.positions is not None else []),
             domain=MICROSOFT,
             **attributes,

@@ -6,6 +6,12 @@
 //! graphs) returned with the new rows appended.
 //!
 //! A rewind costs nothing in place: the attention mask gets shorter, and what lies behind is neither read nor written.
+//!
+//! The attention kernel reads every row of its past, also where the layer's window is shorter (35 of E4B's 42 layers see 512
+//! rows). [`Decoder::settle`] lets go of the rows that no later one sees, for a context that is not cut back behind that
+//! point again.
+
+use std::ops::Range;
 
 use super::ModelError;
 use super::encoder::{Rows, expect_width};
@@ -26,6 +32,18 @@ pub struct Decoder {
     max_context: usize,
     vocab: usize,
     shape: RowShape,
+    sliding: Option<Sliding>,
+}
+
+/// The layers with a window, where the graphs count their rows apart.
+#[derive(Debug)]
+struct Sliding {
+    /// Rows that a row sees, itself among them.
+    window: usize,
+    /// Is that owning layer one of them?
+    layers: Vec<bool>,
+    /// Rows at the beginning of the context that these layers no longer hold.
+    dropped: usize,
 }
 
 /// Widths of a row.
@@ -149,6 +167,13 @@ impl Kv {
         }
     }
 
+    /// The same, to be written.
+    fn tensors_mut(&mut self) -> &mut [Tensor] {
+        match self {
+            Self::InPlace(_, tensors) | Self::Concat { tensors, .. } => tensors,
+        }
+    }
+
     fn rewind(&mut self, len: usize) -> Result<(), ModelError> {
         if let Self::Concat { tensors, .. } = self {
             let cut: Result<Vec<Tensor>, _> = tensors.iter().map(|tensor| tensor.truncated(len)).collect();
@@ -171,11 +196,11 @@ impl Decoder {
             shared_layers: text.num_kv_shared_layers,
             per_layer: text.hidden_size_per_layer_input,
         };
-        let graphs = match folder.manifest.layout {
+        let (graphs, sliding) = match folder.manifest.layout {
             Layout::Split => open_split(folder, options)?,
-            Layout::Merged => Graphs::Merged(Box::new(open_merged(folder, options)?)),
+            Layout::Merged => (Graphs::Merged(Box::new(open_merged(folder, options)?)), None),
         };
-        Ok(Self { graphs, len: 0, max_context: folder.manifest.max_context, vocab: text.vocab_size, shape })
+        Ok(Self { graphs, len: 0, max_context: folder.manifest.max_context, vocab: text.vocab_size, shape, sliding })
     }
 
     /// Rows in the context.
@@ -193,19 +218,50 @@ impl Decoder {
         self.max_context - self.len
     }
 
+    /// Can the context be cut back to its first `len` rows? Always to none; to fewer than were settled not.
+    pub fn holds(&self, len: usize) -> bool {
+        len == 0 || self.sliding.as_ref().is_none_or(|it| it.dropped == 0 || len + 1 >= it.dropped + it.window)
+    }
+
     /// Cuts the context back to its first `len` rows; a longer `len` changes nothing.
     ///
     /// # Errors
-    /// When copying published keys and values fails.
+    /// When the context does not hold them, or copying published keys and values fails.
     pub fn rewind(&mut self, len: usize) -> Result<(), ModelError> {
         if len >= self.len {
             return Ok(());
         }
-        match &mut self.graphs {
-            Graphs::Split(graphs) => graphs.0.kv.rewind(len)?,
-            Graphs::Merged(merged) => merged.kv.rewind(len)?,
+        if !self.holds(len) {
+            return Err(ModelError::OutOfOrder("the context was settled behind that row"));
         }
+        self.kv_mut().rewind(len)?;
         self.len = len;
+        if let Some(sliding) = self.sliding.as_mut().filter(|_| len == 0) {
+            sliding.dropped = 0;
+        }
+        Ok(())
+    }
+
+    /// The context so far is here to stay, or goes as a whole: layers with a window let go of the rows that no later row
+    /// sees, and are faster for it. Does nothing where the graphs do not count those layers apart.
+    ///
+    /// # Errors
+    /// When keys and values are not as they were made.
+    pub fn settle(&mut self) -> Result<(), ModelError> {
+        let Some(sliding) = &mut self.sliding else { return Ok(()) };
+        let first = (self.len + 1).saturating_sub(sliding.window);
+        if first <= sliding.dropped {
+            return Ok(());
+        }
+        let (from, rows) = (first - sliding.dropped, self.len - first);
+        sliding.dropped = first;
+        let kv = match &mut self.graphs {
+            Graphs::Split(graphs) => &mut graphs.0.kv,
+            Graphs::Merged(merged) => &mut merged.kv,
+        };
+        for (pair, _) in kv.tensors_mut().chunks_mut(2).zip(&sliding.layers).filter(|(_, slides)| **slides) {
+            pair.iter_mut().try_for_each(|tensor| tensor.rows_to_front(from, rows))?;
+        }
         Ok(())
     }
 
@@ -235,21 +291,22 @@ impl Decoder {
     /// # Errors
     /// When there is no such layer or row.
     pub fn key_or_value(&self, layer: usize, what: usize, row: usize) -> Result<Vec<f32>, ModelError> {
-        let tensor = self.kv().tensors().get(2 * layer + what).filter(|_| row < self.len);
-        let tensor = tensor.ok_or(ModelError::OutOfOrder("no such layer or row"))?;
+        let place = row.checked_sub(self.dropped(layer)).filter(|_| row < self.len);
+        let found = self.kv().tensors().get(2 * layer + what).zip(place);
+        let (tensor, row) = found.ok_or(ModelError::OutOfOrder("no such layer or row"))?;
         let data = tensor.to_f32()?;
         let shape = tensor.shape();
         let (heads, rows, width) = (shape[1], shape[2], shape[3]);
         Ok((0..heads).flat_map(|head| data[(head * rows + row) * width..][..width].iter().copied()).collect())
     }
 
-    /// Copies of the rows of the context, tensor by tensor: for E4B in 32 bits 112 KiB a row in all. Fails for one that has
-    /// another shape than keys and values have.
+    /// Copies of the rows of the context, tensor by tensor: for E4B in 32 bits 32 KiB a row, and 80 KiB for each that
+    /// layers with a window hold. Fails for one that has another shape than keys and values have.
     pub fn saved(&self) -> impl ExactSizeIterator<Item = Result<Saved, ModelError>> {
-        self.kv().tensors().iter().map(|tensor| {
-            let shape = tensor.shape();
-            let bytes = tensor.rows_to_bytes(self.len)?;
-            Ok(Saved { dtype: tensor.dtype(), heads: shape[1], width: shape[3], bytes })
+        self.kv().tensors().iter().enumerate().map(|(at, tensor)| {
+            let (shape, rows) = (tensor.shape(), self.len - self.dropped(at / 2));
+            let bytes = tensor.rows_to_bytes(rows)?;
+            Ok(Saved { dtype: tensor.dtype(), heads: shape[1], rows, width: shape[3], bytes })
         })
     }
 
@@ -257,49 +314,62 @@ impl Decoder {
     ///
     /// # Errors
     /// When they are of another shape; the context is then empty.
-    pub fn restore(&mut self, rows: usize, mut saved: impl Iterator<Item = Saved>) -> Result<(), ModelError> {
-        const UNFIT: ModelError = ModelError::OutOfOrder("keys and values of another shape");
+    pub fn restore(&mut self, rows: usize, saved: impl Iterator<Item = Saved>) -> Result<(), ModelError> {
         self.rewind(0)?;
+        let restored = self.take(rows, saved);
+        if restored.is_err() {
+            self.rewind(0)?;
+        }
+        restored
+    }
+
+    fn take(&mut self, rows: usize, mut saved: impl Iterator<Item = Saved>) -> Result<(), ModelError> {
+        const UNFIT: ModelError = ModelError::OutOfOrder("keys and values of another shape");
         if rows > self.max_context {
             return Err(UNFIT);
         }
-        let kv = match &mut self.graphs {
-            Graphs::Split(graphs) => &mut graphs.0.kv,
-            Graphs::Merged(merged) => &mut merged.kv,
-        };
-        let mut next = |tensor: &Tensor| {
-            let of = (tensor.dtype(), tensor.shape()[1], tensor.shape()[3]);
-            saved.next().filter(|saved| of == (saved.dtype, saved.heads, saved.width)).ok_or(UNFIT)
-        };
-        match kv {
-            Kv::InPlace(_, tensors) => {
-                for tensor in tensors {
-                    let saved = next(tensor)?;
-                    tensor.rows_from_bytes(rows, &saved.bytes)?;
-                }
+        let mut dropped = None;
+        for at in 0..self.kv().tensors().len() {
+            let saved = saved.next().ok_or(UNFIT)?;
+            let slides = self.sliding.as_ref().is_some_and(|sliding| sliding.layers[at / 2]);
+            let missing = rows.checked_sub(saved.rows).ok_or(UNFIT)?;
+            let expected = if slides { *dropped.get_or_insert(missing) } else { 0 };
+            let tensor = &mut self.kv_mut().tensors_mut()[at];
+            let (shape, dtype) = (tensor.shape(), tensor.dtype());
+            if missing != expected || (dtype, shape[1], shape[3]) != (saved.dtype, saved.heads, saved.width) {
+                return Err(UNFIT);
             }
-            Kv::Concat { tensors, .. } => {
-                let make = |tensor: &Tensor| {
-                    let saved = next(tensor)?;
-                    let mut tensor = Tensor::zeros(saved.dtype, &[1, saved.heads, rows, saved.width])?;
-                    tensor.rows_from_bytes(rows, &saved.bytes)?;
-                    Ok::<_, ModelError>(tensor)
-                };
-                *tensors = tensors.iter().map(make).collect::<Result<_, _>>()?;
+            if let Kv::Concat { tensors, .. } = self.kv_mut() {
+                tensors[at] = Tensor::zeros(dtype, &[1, shape[1], saved.rows, shape[3]])?;
             }
+            self.kv_mut().tensors_mut()[at].rows_from_bytes(saved.rows, &saved.bytes)?;
         }
         self.len = rows;
-        if saved.next().is_some() {
-            self.rewind(0)?;
+        if let (Some(sliding), Some(dropped)) = (&mut self.sliding, dropped) {
+            sliding.dropped = dropped;
+        }
+        if saved.next().is_some() || !self.holds(rows) {
             return Err(UNFIT);
         }
         Ok(())
+    }
+
+    /// Rows at the beginning that an owning layer no longer holds.
+    fn dropped(&self, layer: usize) -> usize {
+        self.sliding.as_ref().filter(|sliding| sliding.layers.get(layer) == Some(&true)).map_or(0, |it| it.dropped)
     }
 
     fn kv(&self) -> &Kv {
         match &self.graphs {
             Graphs::Split(graphs) => &graphs.0.kv,
             Graphs::Merged(merged) => &merged.kv,
+        }
+    }
+
+    fn kv_mut(&mut self) -> &mut Kv {
+        match &mut self.graphs {
+            Graphs::Split(graphs) => &mut graphs.0.kv,
+            Graphs::Merged(merged) => &mut merged.kv,
         }
     }
 
@@ -342,14 +412,16 @@ impl Decoder {
         let logits = match &mut self.graphs {
             Graphs::Split(graphs) => {
                 let (lower, upper) = graphs.as_mut();
-                let mask = Tensor::ones(lower.mask, total)?;
-                let inputs = [("inputs_embeds", &embeds), ("per_layer_inputs", &per_layer), ("attention_mask", &mask)];
+                let held = self.sliding.as_ref().map(|sliding| total - sliding.dropped);
+                let places = places(lower.mask, self.len..total, held)?;
+                let mut inputs = vec![("inputs_embeds", &embeds), ("per_layer_inputs", &per_layer)];
+                inputs.extend(places.iter().map(|(name, tensor)| (*name, tensor)));
                 let wanted = ["hidden_states", "shared_per_layer_inputs"];
                 let mut out = lower.kv.run(&mut lower.graph, &inputs, &wanted, interrupt)?;
                 if want_logits {
                     let hidden = out.take("hidden_states")?;
                     let shared = out.take("shared_per_layer_inputs")?;
-                    upper.logits(&hidden, &shared, shape, total, interrupt)?
+                    upper.logits(&hidden, &shared, shape, total, held, interrupt)?
                 } else {
                     Vec::new()
                 }
@@ -369,15 +441,17 @@ impl Upper {
         shared: &Tensor,
         shape: RowShape,
         total: usize,
+        held: Option<usize>,
         interrupt: &Interrupt,
     ) -> Result<Vec<f32>, ModelError> {
         let width = shape.shared_layers * shape.per_layer;
         let hidden = Tensor::f32(&[1, 1, shape.hidden], hidden.last(shape.hidden)?)?;
         let shared = Tensor::f32(&[1, 1, shape.shared_layers, shape.per_layer], shared.last(width)?)?;
-        let mask = Tensor::ones(self.mask, total)?;
         self.binding.input("hidden_states", &hidden)?;
         self.binding.input("shared_per_layer_inputs", &shared)?;
-        self.binding.input("attention_mask", &mask)?;
+        for (name, tensor) in places(self.mask, total - 1..total, held)? {
+            self.binding.input(name, &tensor)?;
+        }
         let mut out = self.graph.run_bound(&self.binding, interrupt)?;
         let logits = out.take("logits")?;
         Ok(logits.last(logits.shape().last().copied().unwrap_or(0))?)
@@ -408,11 +482,26 @@ impl Merged {
     }
 }
 
+/// What the halves of a split decoder take to know where `rows` stand in the context; with `held`, of which layers with a
+/// window hold so many rows.
+fn places(mask: Dtype, rows: Range<usize>, held: Option<usize>) -> Result<Vec<(&'static str, Tensor)>, ModelError> {
+    let mut places = vec![("attention_mask", Tensor::ones(mask, rows.end)?)];
+    if let Some(held) = held {
+        places.push((SLIDING_MASK, Tensor::ones(Dtype::I64, held)?));
+        let positions = rows.start as i64..rows.end as i64;
+        places.push(("position_ids", Tensor::ints(Dtype::I64, &[1, rows.len()], positions)?));
+    }
+    Ok(places)
+}
+
+/// The input by which a split decoder says that it counts the rows of layers with a window apart.
+const SLIDING_MASK: &str = "sliding_attention_mask";
 /// What a decoder may take besides keys and values.
-const INPUTS: [&str; 5] = ["inputs_embeds", "per_layer_inputs", "attention_mask", "position_ids", "num_logits_to_keep"];
+const INPUTS: [&str; 6] =
+    ["inputs_embeds", "per_layer_inputs", "attention_mask", SLIDING_MASK, "position_ids", "num_logits_to_keep"];
 const MASKS: [Dtype; 2] = [Dtype::I64, Dtype::I32];
 
-fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
+fn open_split(folder: &Folder, options: Options) -> Result<(Graphs, Option<Sliding>), ModelError> {
     let text = &folder.config.text_config;
     let (lower, upper) = std::thread::scope(|scope| {
         let upper = scope.spawn(|| Graph::open(&folder.part("decoder_upper"), options));
@@ -426,6 +515,7 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
     expect_width(&lower, "hidden_states", &hidden.shape, text.hidden_size)?;
     let shared = lower.require_output("shared_per_layer_inputs", &[Dtype::F32], 4)?;
     expect_width(&lower, "shared_per_layer_inputs", &shared.shape, text.hidden_size_per_layer_input)?;
+    let sliding = sliding(&lower, text)?;
     let kv = Kv::new(&lower, folder)?;
     if let Kv::Concat { .. } = kv {
         return Err(lower.contract("kv", "in_place for a split decoder (manifest.json)", "concat").into());
@@ -444,11 +534,35 @@ fn open_split(folder: &Folder, options: Options) -> Result<Graphs, ModelError> {
             binding.input(&name, buffer)?;
         }
     }
-    let known = |name: &str| ["hidden_states", "shared_per_layer_inputs", "attention_mask"].contains(&name);
-    upper.require_no_input_but(|name| known(name) || name.starts_with("past_key_values."))?;
+    let mut known = vec!["hidden_states", "shared_per_layer_inputs", "attention_mask"];
+    if sliding.is_some() {
+        require_places(&upper)?;
+        known.extend([SLIDING_MASK, "position_ids"]);
+    }
+    upper.require_no_input_but(|name| known.contains(&name) || name.starts_with("past_key_values."))?;
     binding.output("logits")?;
     let lower = Lower { graph: lower, mask, kv };
-    Ok(Graphs::Split(Box::new((lower, Upper { graph: upper, mask: upper_mask, binding }))))
+    Ok((Graphs::Split(Box::new((lower, Upper { graph: upper, mask: upper_mask, binding }))), sliding))
+}
+
+/// The layers with a window, if the lower half counts their rows apart.
+fn sliding(lower: &Graph, text: &TextConfig) -> Result<Option<Sliding>, ModelError> {
+    if lower.input(SLIDING_MASK).is_none() {
+        return Ok(None);
+    }
+    require_places(lower)?;
+    if text.sliding_window == 0 {
+        let expected = "an input of a model with a window (sliding_window in config.json)";
+        return Err(lower.contract(SLIDING_MASK, expected, "no window").into());
+    }
+    let layers = (0..text.owning_layers()).map(|layer| !text.is_full(layer)).collect();
+    Ok(Some(Sliding { window: text.sliding_window, layers, dropped: 0 }))
+}
+
+fn require_places(graph: &Graph) -> Result<(), ModelError> {
+    graph.require_input(SLIDING_MASK, &[Dtype::I64], 2)?;
+    graph.require_input("position_ids", &[Dtype::I64], 2)?;
+    Ok(())
 }
 
 fn open_merged(folder: &Folder, options: Options) -> Result<Merged, ModelError> {

@@ -211,19 +211,19 @@ impl Gemma {
         Ok(())
     }
 
-    /// Prefills so many rows after what is in the context and then decodes so many tokens, the likeliest each time and without a
-    /// grammar: for measuring. Gives the time of either; the context is then as before.
+    /// Prefills so many rows after what is in the context (in an empty one as a prefix) and then decodes so many tokens, the
+    /// likeliest each time and without a grammar: for measuring. Gives the time of either; the context is then as before.
     ///
     /// # Errors
     /// When the model fails or the context is too short.
     pub fn rehearse(&mut self, rows: usize, tokens: usize) -> Result<(Duration, Duration), ModelError> {
         let before = self.decoder.len();
-        let times = self.play_through(rows, tokens);
+        let times = self.play_through(before, rows, tokens);
         self.decoder.rewind(before)?;
         times
     }
 
-    fn play_through(&mut self, rows: usize, tokens: usize) -> Result<(Duration, Duration), ModelError> {
+    fn play_through(&mut self, before: usize, rows: usize, tokens: usize) -> Result<(Duration, Duration), ModelError> {
         let mut token = self.tokenizer.special().turn_open;
         let best =
             |logits: &[f32]| logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(at, _)| at as u32);
@@ -235,6 +235,9 @@ impl Gemma {
                 token = best(&self.decoder.step(&block, &self.interrupt)?).unwrap_or(token);
             } else {
                 self.decoder.prefill(&block, &self.interrupt)?;
+            }
+            if before == 0 {
+                self.decoder.settle()?;
             }
         }
         let prefill = started.elapsed();
@@ -272,11 +275,13 @@ impl Gemma {
         let restored = snapshot.as_ref().map_or(Ok(false), |snapshot| snapshot.restore(&mut self.decoder))?;
         if !restored {
             let same = ids.iter().zip(&self.prefix).take_while(|(new, old)| new == old).count();
+            let same = if self.decoder.holds(same) { same } else { 0 };
             self.decoder.rewind(same)?;
             // In blocks, so that a turn that begins does not wait for all of it.
             for block in ids[same..].chunks(BLOCK_ROWS) {
                 let rows = self.embedder.embed(block, &self.interrupt)?;
                 self.decoder.prefill(&rows, &self.interrupt)?;
+                self.decoder.settle()?;
                 alive();
             }
             snapshot.map_or(Ok(()), |snapshot| snapshot.keep(&self.decoder))?;

@@ -149,6 +149,9 @@ pub struct TextConfig {
     pub global_head_dim: Option<usize>,
     /// `sliding_attention` or `full_attention` per layer.
     pub layer_types: Vec<String>,
+    /// Rows that a row of a sliding layer sees, itself among them.
+    #[serde(default)]
+    pub sliding_window: usize,
     /// Width of a per-layer embedding.
     pub hidden_size_per_layer_input: usize,
     /// Size of the vocabulary.
@@ -165,7 +168,7 @@ impl TextConfig {
     }
 
     /// Is that layer one of full attention?
-    fn is_full(&self, layer: usize) -> bool {
+    pub fn is_full(&self, layer: usize) -> bool {
         self.layer_types.get(layer).is_some_and(|t| t == "full_attention")
     }
 

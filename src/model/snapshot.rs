@@ -3,7 +3,7 @@
 //! A snapshot belongs to one model, one prompt and one precision: their sum is in its name and in its head, and another
 //! one, a damaged one or one of another shape is refused and made anew. It holds the prefix and nothing of a turn.
 //!
-//! It is written and read tensor by tensor: 1,000 rows of E4B are 112 MiB, and a second copy of them would be the peak of
+//! It is written and read tensor by tensor: 1,000 rows of E4B are 71 MiB, and a second copy of them would be the peak of
 //! memory. Mapping the file would save the reading; it is `unsafe`, which this crate does without.
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use super::manifest::Folder;
 use crate::onnx::Dtype;
 
 /// First bytes of a snapshot; the last of them is the format.
-const MAGIC: &[u8; 8] = b"HEARTHK1";
+const MAGIC: &[u8; 8] = b"HEARTHK2";
 /// Bytes before the first tensor: magic, key, rows, tensors.
 const HEAD_BYTES: usize = 8 + 32 + 4 + 4;
 /// Bytes of a SHA-256.
@@ -28,13 +28,15 @@ const KEPT: usize = 4;
 /// A shorter prefix is prefilled faster than a file is looked after.
 pub const LEAST_ROWS: usize = 64;
 
-/// Rows of one key or value: element type, heads, width, and the bytes of the rows, head after head.
+/// Rows of one key or value, head after head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     /// F32 or F16.
     pub dtype: Dtype,
     /// Heads.
     pub heads: usize,
+    /// Rows: the last ones of the context, or all.
+    pub rows: usize,
     /// Width of a head.
     pub width: usize,
     /// Little-endian elements [heads, rows, width].
@@ -147,6 +149,7 @@ fn write(
     for tensor in saved.take(tensors) {
         put(&[if tensor.dtype == Dtype::F16 { 2 } else { 4 }])?;
         put(&(tensor.heads as u32).to_le_bytes())?;
+        put(&(tensor.rows as u32).to_le_bytes())?;
         put(&(tensor.width as u32).to_le_bytes())?;
         put(&tensor.bytes)?;
         left -= 1;
@@ -197,10 +200,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn tensor(&mut self) -> Result<Saved, String> {
-        let head = self.bytes(9)?;
-        let (size, heads, width) = (number(&head[..1]), number(&head[1..5]), number(&head[5..]));
-        let bytes = self.bytes(heads.saturating_mul(width).saturating_mul(self.rows).saturating_mul(size))?;
-        Ok(Saved { dtype: if size == 2 { Dtype::F16 } else { Dtype::F32 }, heads, width, bytes })
+        let head = self.bytes(13)?;
+        let (size, heads) = (number(&head[..1]), number(&head[1..5]));
+        let (rows, width) = (number(&head[5..9]), number(&head[9..]));
+        let bytes = self.bytes(heads.saturating_mul(width).saturating_mul(rows).saturating_mul(size))?;
+        Ok(Saved { dtype: if size == 2 { Dtype::F16 } else { Dtype::F32 }, heads, rows, width, bytes })
     }
 
     /// Reads what nobody wanted, and the sum.
@@ -243,8 +247,8 @@ mod tests {
     #[test]
     fn a_snapshot_that_does_not_fit_is_refused() {
         let saved = vec![
-            Saved { dtype: Dtype::F32, heads: 2, width: 3, bytes: (0..5 * 2 * 3 * 4).map(|i| i as u8).collect() },
-            Saved { dtype: Dtype::F16, heads: 1, width: 2, bytes: vec![7; 5 * 2 * 2] },
+            Saved { dtype: Dtype::F32, heads: 2, rows: 5, width: 3, bytes: (0..5 * 2 * 3 * 4).map(|i| i as u8).collect() },
+            Saved { dtype: Dtype::F16, heads: 1, rows: 3, width: 2, bytes: vec![7; 3 * 2 * 2] },
         ];
         let key = [9; 32];
         let mut whole = Vec::new();

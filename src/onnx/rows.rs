@@ -1,4 +1,4 @@
-//! Rows of keys and values as bytes, for a snapshot on disk.
+//! Rows of keys and values: as bytes, for a snapshot on disk, and moved within their buffer.
 
 use half::f16;
 
@@ -52,6 +52,29 @@ impl Tensor {
                     to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Moves `rows` of axis 2 of a [1, heads, rows, d] tensor, from row `from` on, to the front.
+    ///
+    /// # Errors
+    /// When the tensor has another rank or type, or fewer rows.
+    pub fn rows_to_front(&mut self, from: usize, rows: usize) -> Result<(), OnnxError> {
+        let shape = self.shape();
+        let &[1, _, have, d] = shape.as_slice() else {
+            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
+        };
+        if from + rows > have {
+            return Err(OnnxError::Run(format!("cannot move {rows} rows from row {from} of {have}")));
+        }
+        fn shift<T: Copy>(data: &mut [T], head: usize, moved: std::ops::Range<usize>) {
+            data.chunks_exact_mut(head.max(1)).for_each(|rows| rows.copy_within(moved.clone(), 0));
+        }
+        let moved = from * d..(from + rows) * d;
+        match self.dtype() {
+            Dtype::F16 => shift(self.0.try_extract_tensor_mut::<f16>().map_err(OnnxError::run)?.1, have * d, moved),
+            _ => shift(self.0.try_extract_tensor_mut::<f32>().map_err(OnnxError::run)?.1, have * d, moved),
         }
         Ok(())
     }
