@@ -467,7 +467,11 @@ fn what_no_row_sees_is_let_go_of() {
             }
             let gone = windows && settled >= text.sliding_window;
             assert_eq!(model.decoder.holds(settled - 1), !gone);
-            assert_eq!(model.decoder.key_or_value(0, 0, 0).is_err(), gone, "{name}: the first row of a layer that slides");
+            assert_eq!(
+                model.decoder.key_or_value(0, 0, 0).is_err(),
+                gone,
+                "{name}: the first row of a layer that slides"
+            );
             assert_eq!(model.decoder.rewind(settled - 1).is_err(), gone);
             assert_eq!(model.decoder.len(), if gone { settled } else { settled - 1 }, "{name}: it says no and stays");
         }
@@ -476,6 +480,20 @@ fn what_no_row_sees_is_let_go_of() {
         assert!(model.decoder.restore(1, copy.into_iter()).is_err());
         assert!(model.decoder.is_empty());
     }
+}
+
+#[test]
+fn rows_from_the_tables_are_those_of_the_graph() {
+    // Adopted: its manifest says where the tables lie.
+    let mut model = Model::open("adopted-q4");
+    assert!(model.folder.manifest.tables.is_some());
+    let ids: Vec<u32> = (0..450).chain([u32::MAX]).collect();
+    let found = model.text(&ids);
+    let mut folder = model.folder.clone();
+    folder.manifest.tables = None;
+    let mut graph = Embedder::open(&folder, OPTIONS, &model.interrupt).expect("the graph opens");
+    assert!(found == graph.embed(&ids, &model.interrupt).expect("it runs"), "other rows, bit for bit");
+    assert_eq!(model.embedder.audio(&vec![0.0; 64]), graph.audio(&vec![0.0; 64]));
 }
 
 #[test]

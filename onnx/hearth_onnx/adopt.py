@@ -21,7 +21,7 @@ from .graph import F16, F32, MICROSOFT, DataFiles, Graph
 from .precision import Precision
 from .published import Found, Linear, Mismatch
 from .published_audio import read_encoder
-from .published_text import read_decoder, read_embedding
+from .published_text import look_up, read_decoder, read_embedding
 from .text import Decoder
 
 OURS = ("decoder_lower", "decoder_upper", "audio_stream")
@@ -179,6 +179,7 @@ def _precision(linear: Linear, level: int | None) -> str:
 def _manifest(folder: Path, parts: dict, max_context: int, level: int | None) -> dict:
     """As a folder of our own has it; sums that ``hearth model fetch`` wrote down are taken over."""
     config, onnx = configs.load(str(folder)), folder / "onnx"
+    tables = read_embedding(onnx / parts["embed_tokens"], config)
     text, _ = read_decoder(onnx / parts["decoder_model_merged"], config)
     audio = read_encoder(onnx / parts["audio_encoder"], config)
     main = {name: Counter(_precision(each, level) for each in found.linears.values()).most_common(1)[0][0]
@@ -209,6 +210,7 @@ def _manifest(folder: Path, parts: dict, max_context: int, level: int | None) ->
             "decoder_lower": {"file": "onnx/decoder_lower.onnx", "precision": main["decoder"]},
             "decoder_upper": {"file": "onnx/decoder_upper.onnx", "precision": main["decoder"]},
         },
+        **({} if tables is None else {"tables": tables}),
         "files": files,
     }
 
@@ -226,6 +228,7 @@ def compare(folder: Path, parts: dict, level: int | None) -> list[str]:
     audio = published.encode(mel, np.ones(len(mel), bool))
     ids = [2, 105 % config.text.vocabulary, *[config.raw["audio_token_id"]] * len(audio), 107 % config.text.vocabulary]
     rows, per_layer = published.embed(ids, audio)
+    lines = _compare_tables(folder, parts, config, published)
     del published
     first = Folder(folder, files=files({"decoder_model_merged": parts["decoder_model_merged"]}))
     expected, kept = first.step(rows, per_layer, first.empty())
@@ -240,7 +243,6 @@ def compare(folder: Path, parts: dict, level: int | None) -> list[str]:
     heard = ours.hear_blocks(mel, [3, 8])
     rounds = level == 4 or kept["past_key_values.0.key"].dtype == np.float16 or _rounds(folder, parts)
     limit = ROUNDED if rounds else LIMIT
-    lines = []
     for label, mine, theirs in (
         ("logits of a prompt", logits, expected),
         ("logits of the next token", again, more),
@@ -251,6 +253,19 @@ def compare(folder: Path, parts: dict, level: int | None) -> list[str]:
             raise Mismatch(f"the graphs were read, but give other numbers: {label} differ by {error:.1e}")
         lines.append(f"{label}: as published within {error:.1e}")
     return lines
+
+
+def _compare_tables(folder: Path, parts: dict, config, published) -> list[str]:
+    """Rows of tokens as the program reads them from the tables, if it can, and as the graph gives them."""
+    tables = read_embedding(folder / "onnx" / parts["embed_tokens"], config)
+    if tables is None:
+        return []
+    last = config.text.vocabulary - 1
+    for row in (0, 2, 107 % last, last):
+        graph = zip(tables.items(), published.embed([row]))
+        if not all(np.array_equal(look_up(folder, table, row), given.reshape(-1)) for (_, table), given in graph):
+            raise Mismatch(f"the embedding tables were found, but row {row} is another in the graph")
+    return ["rows of tokens: read from the tables, bit for bit as published"]
 
 
 def _rounds(folder: Path, parts: dict) -> bool:

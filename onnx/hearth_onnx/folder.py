@@ -11,6 +11,7 @@ from .audio import audio_encoder, audio_stream
 from .config import Config
 from .graph import DataFiles, Graph
 from .precision import Precision
+from .published_text import read_embedding
 from .text import Decoder, embed_tokens
 from .tokenizer import processor_config, tiny_tokenizer
 from .weights import WeightSource
@@ -232,6 +233,9 @@ def manifest(recipe: Recipe, folder: Path, parts: dict) -> dict:
         value["quiet_bias"] = recipe.quiet_bias
     if recipe.min_margin is not None:
         value["min_margin"] = recipe.min_margin
+    tables = read_embedding(folder / parts["embed_tokens"]["file"], recipe.config)
+    if tables is not None:
+        value["tables"] = tables
     side = [folder / name for name in SIDE_FILES]
     value["files"] = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -17,16 +17,18 @@ def read_decoder(path: Path, config: Config) -> tuple[Found, ir.DataType]:
     return walk.read(), walk.kv_type
 
 
-def read_embedding(path: Path, config: Config) -> None:
-    """Looks whether the embedding graph is two tables looked up by the same ids. It is used as
-    it is; nothing is taken out of it."""
+def read_embedding(path: Path, config: Config) -> dict | None:
+    """Looks whether the embedding graph is two tables looked up by the same ids, and says where
+    they lie, for the manifest; ``None`` when they are not in files of their own, or stored otherwise
+    than hearth reads them. Then the graph is used as it is."""
     walk, text = Walk(path), config.text
     wanted = {
         "inputs_embeds": (text.vocabulary, text.hidden),
         "per_layer_inputs": (text.per_layer_vocabulary, text.layers * text.per_layer),
     }
+    tables = {}
     for output, (rows, columns) in wanted.items():
-        value, _ = walk.scaled(walk.output(output))
+        value, factor = walk.scaled(walk.output(output))
         expected = f"a table of {rows} rows and {columns} columns"
         node = walk.node(value, expected, "GatherBlockQuantized", "Gather")
         stored = node.inputs[0].const_value
@@ -35,6 +37,47 @@ def read_embedding(path: Path, config: Config) -> None:
         per_byte = 8 // node.attributes.get_int("bits", 8) if stored.dtype == ir.DataType.UINT8 else 1
         if int(np.prod(stored.shape[1:])) * per_byte != columns:
             walk.fail(node, expected)
+        tables[output] = _table(node, rows, columns, walk.number(factor, node, "one factor"))
+    return tables if all(tables.values()) else None
+
+
+def _table(node: ir.Node, rows: int, columns: int, factor: float) -> dict | None:
+    """One table as the manifest has it: codes of 4 or 8 bits, low half first, scales by block."""
+    parts = dict(zip(("codes", "scales", "zero_points"), (node.inputs[0], *node.inputs[2:])))
+    stored = {name: value.const_value for name, value in parts.items() if value is not None}
+    types = {"codes": ir.DataType.UINT8, "scales": F32, "zero_points": ir.DataType.UINT8}
+    fits = node.op_type == "GatherBlockQuantized" and all(
+        isinstance(each, ir.ExternalTensor) and each.dtype == types[name] for name, each in stored.items()
+    )
+    bits, block = node.attributes.get_int("bits", 4), node.attributes.get_int("block_size", 128)
+    axes = node.attributes.get_int("gather_axis", 0), node.attributes.get_int("quantize_axis", 1)
+    if not fits or bits not in (4, 8) or axes != (0, 1):
+        return None
+    places = {
+        name: {"file": f"onnx/{each.location}", "offset": each.offset or 0} for name, each in stored.items()
+    }
+    return {"rows": rows, "columns": columns, "bits": bits, "block": block, "factor": factor, **places}
+
+
+def look_up(folder: Path, table: dict, row: int) -> np.ndarray:
+    """A row of a table that :func:`read_embedding` found, as the program reads it."""
+
+    def stored(name: str, dtype, size_bytes: int) -> np.ndarray:
+        place = table[name]
+        return np.fromfile(folder / place["file"], dtype, size_bytes // np.dtype(dtype).itemsize,
+                           offset=place["offset"] + row * size_bytes)  # fmt: skip
+
+    def unpacked(packed: np.ndarray, count: int) -> np.ndarray:
+        halves = np.stack([packed & 15, packed >> 4], 1).reshape(-1) if bits == 4 else packed
+        return halves[:count].astype(np.float32)
+
+    bits, columns, blocks = table["bits"], table["columns"], table["columns"] // table["block"]
+    codes = unpacked(stored("codes", np.uint8, columns * bits // 8), columns).reshape(blocks, -1)
+    scales = stored("scales", np.float32, blocks * 4)
+    zero = np.full(blocks, 1 << (bits - 1), np.float32)
+    if "zero_points" in table:
+        zero = unpacked(stored("zero_points", np.uint8, (blocks * bits + 7) // 8), blocks)
+    return ((codes - zero[:, None]) * scales[:, None]).reshape(-1) * np.float32(table["factor"])
 
 
 class _Decoder(Walk):

@@ -1,8 +1,9 @@
-//! The two graphs that turn a turn into rows for the decoder: the audio encoder and the token embedding.
+//! What turns a turn into rows for the decoder: the audio encoder and the token embedding.
 //! Runs on the inference thread.
 
 use super::ModelError;
-use super::manifest::Folder;
+use super::manifest::{Config, Folder, FolderError, Tables};
+use super::tables::OpenTable;
 use crate::onnx::{Dtype, Graph, Interrupt, OnnxError, Options, Tensor};
 
 /// Rows ready for the decoder: `len` rows of inputs and of per-layer inputs.
@@ -90,29 +91,66 @@ impl Encoder {
 /// The token embedding: ids to rows and per-layer rows.
 #[derive(Debug)]
 pub struct Embedder {
-    graph: Graph,
+    source: Source,
     hidden: usize,
     /// Per-layer row of the padding token, which every audio row takes (transformers, modeling_gemma4.py: multimodal
     /// ids are replaced by pad before the per-layer lookup).
     pad_per_layer: Vec<f32>,
 }
 
+/// Where rows come from.
+#[derive(Debug)]
+enum Source {
+    /// The folder says where its tables lie.
+    Tables(Box<Lookup>),
+    Graph(Graph),
+}
+
+#[derive(Debug)]
+struct Lookup {
+    embeds: OpenTable,
+    per_layer: OpenTable,
+    config: Config,
+}
+
+impl Lookup {
+    fn open(folder: &Folder, tables: &Tables) -> Result<Self, FolderError> {
+        let text = &folder.config.text_config;
+        let per_layer = text.num_hidden_layers * text.hidden_size_per_layer_input;
+        Ok(Self {
+            embeds: OpenTable::open(&folder.dir, &tables.inputs_embeds, text.hidden_size)?,
+            per_layer: OpenTable::open(&folder.dir, &tables.per_layer_inputs, per_layer)?,
+            config: folder.config.clone(),
+        })
+    }
+
+    /// As the graph does it: placeholders, and ids that a table has no row for, are the padding token.
+    fn rows(&self, ids: &[u32]) -> Result<Rows, FolderError> {
+        let mut rows = Rows { len: ids.len(), ..Rows::default() };
+        let least = self.embeds.rows().min(self.per_layer.rows());
+        for &id in ids {
+            let known = (id as usize) < least && !self.config.is_placeholder(id);
+            let row = if known { id } else { self.config.text_config.pad_token_id } as usize;
+            self.embeds.read(row, &mut rows.embeds)?;
+            self.per_layer.read(row, &mut rows.per_layer)?;
+        }
+        Ok(rows)
+    }
+}
+
 impl Embedder {
-    /// Opens the graph of `folder` and checks its contract: `input_ids` [1, S] -> `inputs_embeds` [1, S, hidden],
-    /// `per_layer_inputs` [1, S, layers, width].
+    /// Opens the tables of `folder` or, where it does not say where they lie, the graph, and checks its contract: `input_ids`
+    /// [1, S] -> `inputs_embeds` [1, S, hidden], `per_layer_inputs` [1, S, layers, width].
     ///
     /// # Errors
-    /// When the graph is missing, damaged, or of another shape.
+    /// When the tables or the graph are missing, damaged, or of another shape.
     pub fn open(folder: &Folder, options: Options, interrupt: &Interrupt) -> Result<Self, ModelError> {
-        let graph = Graph::open(&folder.part("embed_tokens"), options)?;
         let text = &folder.config.text_config;
-        graph.require_input("input_ids", &[Dtype::I64], 2)?;
-        graph.require_no_input_but(|name| name == "input_ids")?;
-        let embeds = graph.require_output("inputs_embeds", &[Dtype::F32], 3)?;
-        expect_width(&graph, "inputs_embeds", &embeds.shape, text.hidden_size)?;
-        let per_layer = graph.require_output("per_layer_inputs", &[Dtype::F32], 4)?;
-        expect_width(&graph, "per_layer_inputs", &per_layer.shape, text.hidden_size_per_layer_input)?;
-        let mut embedder = Self { graph, hidden: text.hidden_size, pad_per_layer: Vec::new() };
+        let source = match &folder.manifest.tables {
+            Some(tables) => Source::Tables(Box::new(Lookup::open(folder, tables)?)),
+            None => Source::Graph(open_embedding(folder, options)?),
+        };
+        let mut embedder = Self { source, hidden: text.hidden_size, pad_per_layer: Vec::new() };
         embedder.pad_per_layer = embedder.embed(&[text.pad_token_id], interrupt)?.per_layer;
         Ok(embedder)
     }
@@ -120,13 +158,17 @@ impl Embedder {
     /// Rows of text tokens.
     ///
     /// # Errors
-    /// When the run fails or is interrupted.
+    /// When a table cannot be read, or the run fails or is interrupted.
     pub fn embed(&mut self, ids: &[u32], interrupt: &Interrupt) -> Result<Rows, ModelError> {
         if ids.is_empty() {
             return Ok(Rows::default());
         }
+        let graph = match &mut self.source {
+            Source::Tables(tables) => return Ok(tables.rows(ids)?),
+            Source::Graph(graph) => graph,
+        };
         let input = Tensor::ints(Dtype::I64, &[1, ids.len()], ids.iter().map(|&id| i64::from(id)))?;
-        let mut outputs = self.graph.run(&[("input_ids", &input)], interrupt)?;
+        let mut outputs = graph.run(&[("input_ids", &input)], interrupt)?;
         let embeds = outputs.take("inputs_embeds")?.as_f32()?.to_vec();
         let per_layer = outputs.take("per_layer_inputs")?.as_f32()?.to_vec();
         Ok(Rows { len: ids.len(), embeds, per_layer })
@@ -137,6 +179,18 @@ impl Embedder {
         let len = encoded.len() / self.hidden;
         Rows { len, embeds: encoded.to_vec(), per_layer: self.pad_per_layer.repeat(len) }
     }
+}
+
+fn open_embedding(folder: &Folder, options: Options) -> Result<Graph, ModelError> {
+    let graph = Graph::open(&folder.part("embed_tokens"), options)?;
+    let text = &folder.config.text_config;
+    graph.require_input("input_ids", &[Dtype::I64], 2)?;
+    graph.require_no_input_but(|name| name == "input_ids")?;
+    let embeds = graph.require_output("inputs_embeds", &[Dtype::F32], 3)?;
+    expect_width(&graph, "inputs_embeds", &embeds.shape, text.hidden_size)?;
+    let per_layer = graph.require_output("per_layer_inputs", &[Dtype::F32], 4)?;
+    expect_width(&graph, "per_layer_inputs", &per_layer.shape, text.hidden_size_per_layer_input)?;
+    Ok(graph)
 }
 
 /// Checks the last dimension of a port; -1 means that the graph takes any.

@@ -72,6 +72,46 @@ pub struct Part {
     pub precision: String,
 }
 
+/// Where something begins.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Place {
+    /// Path inside the folder.
+    pub file: PathBuf,
+    /// Byte in the file.
+    pub offset: u64,
+}
+
+/// A table of quantised rows outside the graphs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Table {
+    /// Rows.
+    pub rows: usize,
+    /// Values of a row.
+    pub columns: usize,
+    /// Bits of a code: 4 or 8.
+    pub bits: usize,
+    /// Values of a row that have one scale.
+    pub block: usize,
+    /// What every value is multiplied with.
+    pub factor: f32,
+    /// Unsigned codes [rows, columns], two to a byte if of 4 bits.
+    pub codes: Place,
+    /// 32-bit floats [rows, columns / block].
+    pub scales: Place,
+    /// Codes that mean 0 [rows, columns / block], packed as the codes; half of the range if there are none.
+    #[serde(default)]
+    pub zero_points: Option<Place>,
+}
+
+/// The tables of the token embedding, by the outputs of its graph.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Tables {
+    /// Rows of the decoder's width.
+    pub inputs_embeds: Table,
+    /// Rows of per-layer inputs.
+    pub per_layer_inputs: Table,
+}
+
 /// Bytes and sum of one file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileEntry {
@@ -120,6 +160,9 @@ pub struct Manifest {
     pub min_margin: Option<f32>,
     /// Graphs by name.
     pub parts: BTreeMap<String, Part>,
+    /// The embedding's tables, where they can be read without its graph.
+    #[serde(default)]
+    pub tables: Option<Tables>,
     /// Closed lists of a small model.
     #[serde(default)]
     pub vocabulary: Vocabulary,
@@ -227,6 +270,18 @@ pub struct Config {
     pub audio_config: AudioConfig,
     /// Token that stands for one audio row.
     pub audio_token_id: u32,
+    /// Tokens that stand for rows of pictures and films.
+    #[serde(default)]
+    image_token_id: Option<u32>,
+    #[serde(default)]
+    video_token_id: Option<u32>,
+}
+
+impl Config {
+    /// Does that token stand for something that is no text?
+    pub fn is_placeholder(&self, id: u32) -> bool {
+        id == self.audio_token_id || Some(id) == self.image_token_id || Some(id) == self.video_token_id
+    }
 }
 
 /// A model folder, read but not opened.
@@ -448,6 +503,7 @@ fn published(dir: &Path) -> Result<Manifest, FolderError> {
         reads_text: true,
         min_margin: None,
         parts,
+        tables: None,
         quiet_bias: 0.0,
         vocabulary: Vocabulary::default(),
         files,

@@ -18,6 +18,7 @@ pub mod prompt;
 pub mod reply;
 pub mod sample;
 pub mod snapshot;
+pub mod tables;
 pub mod tokenizer;
 
 use std::path::PathBuf;

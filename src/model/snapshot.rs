@@ -247,7 +247,13 @@ mod tests {
     #[test]
     fn a_snapshot_that_does_not_fit_is_refused() {
         let saved = vec![
-            Saved { dtype: Dtype::F32, heads: 2, rows: 5, width: 3, bytes: (0..5 * 2 * 3 * 4).map(|i| i as u8).collect() },
+            Saved {
+                dtype: Dtype::F32,
+                heads: 2,
+                rows: 5,
+                width: 3,
+                bytes: (0..5 * 2 * 3 * 4).map(|i| i as u8).collect(),
+            },
             Saved { dtype: Dtype::F16, heads: 1, rows: 3, width: 2, bytes: vec![7; 3 * 2 * 2] },
         ];
         let key = [9; 32];
@@ -268,14 +274,14 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check(&whole, &[8; 32], "another model or prompt");
-        for (at, expected) in [(0, "another format"), (60, "checksum"), (whole.len() - 1, "checksum")] {
+        for (at, expected) in [(0, "another format"), (70, "checksum"), (whole.len() - 1, "checksum")] {
             let mut other = whole.clone();
             other[at] ^= 1;
             check(&other, &key, expected);
         }
         // A head that promises more than there is.
         let mut other = whole.clone();
-        other[42] = 255;
+        other[HEAD_BYTES + 7] = 255;
         check(&other, &key, "ends early");
         for end in [0, 10, HEAD_BYTES, HEAD_BYTES + SUM_BYTES, whole.len() - SUM_BYTES, whole.len() - 1] {
             check(&whole[..end], &key, "ends early");
