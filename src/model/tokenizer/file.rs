@@ -94,3 +94,27 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tokenizer::tiny;
+
+    #[test]
+    fn it_is_what_the_library_reads() {
+        let json = tiny::json(&[]).to_string();
+        let ours = serde_json::from_str::<File>(&json).expect("the form of Gemma").build().expect("sound");
+        let theirs = Tokenizer::from_bytes(&json).expect("sound");
+        let written = |words: &Tokenizer| words.to_string(false).expect("it can be written");
+        assert_eq!(written(&ours), written(&theirs));
+    }
+
+    #[test]
+    fn what_is_not_known_here_is_left_to_the_library() {
+        let mut json = tiny::json(&[]);
+        json["model"]["dropout"] = 0.5.into();
+        assert!(serde_json::from_value::<File>(json.clone()).is_err());
+        let words = read(json.to_string().into()).expect("the library knows it");
+        assert!(words.to_string(false).expect("it can be written").contains("\"dropout\":0.5"));
+    }
+}
