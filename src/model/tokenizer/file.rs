@@ -1,8 +1,7 @@
 //! `tokenizer.json` as the library's type.
 //!
-//! The library reads a file of Gemma with the merges in memory three times, and takes twice as long, for it finds out
-//! in which of two forms they are by trying both. So a file of the form that Gemma has is read here, and its parts are
-//! handed to the library; any other is left to it.
+//! The library finds out in which of two forms the merges are by keeping all that it read and trying both. So a file of
+//! the form that Gemma has is read here, and its parts are handed to the library; any other is left to it.
 
 use serde::Deserialize;
 use tokenizers::models::bpe::{BPE, Vocab};
