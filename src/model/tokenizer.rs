@@ -7,11 +7,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokenizers::models::bpe::BPE;
-use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
-use toktrie_hf_tokenizers::{ByteTokenizer, ByteTokenizerEnv};
+use llguidance::toktrie::{TokRxInfo, TokTrie, TokenizerEnv};
+use tokenizers::{DecoderWrapper, Model};
 
 pub use llguidance::toktrie::TokEnv;
+
+mod file;
 
 /// Why a tokenizer could not be loaded. All three mean: fetch or repair the model folder.
 #[derive(Debug, thiserror::Error)]
@@ -77,16 +78,44 @@ pub struct Special {
     pub audio_close: u32,
 }
 
-/// What a `tokenizer.json` of Gemma holds. The library's type for any kind finds out which one it is by trying them all, with
-/// the vocabulary in memory three times, and takes twice as long.
-type ByMerges = TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>;
-
 /// A loaded tokenizer.
 #[derive(Clone)]
 pub struct Tokenizer {
-    tables: Arc<ByteTokenizerEnv>,
+    tables: Arc<Tables>,
     special: Special,
     marks: Arc<[bool]>,
+}
+
+/// What clones share.
+struct Tables {
+    words: tokenizers::Tokenizer,
+    trie: TokTrie,
+}
+
+impl Tables {
+    fn ids(&self, text: &str) -> Vec<u32> {
+        match self.words.encode_fast(text, false) {
+            Ok(encoding) => encoding.get_ids().to_vec(),
+            // BPE with single bytes as the last resort has an id for every text (checked at load).
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// What constrained decoding asks for.
+impl TokenizerEnv for Tables {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        self.trie.tokenize_with_greedy_fallback(bytes, |text| self.ids(text))
+    }
+
+    fn tokenize_bytes_special(&self, bytes: &[u8]) -> Vec<u32> {
+        self.trie
+            .tokenize_with_greedy_fallback(bytes, |text| self.trie.tokenize_with_special(text, |text| self.ids(text)))
+    }
 }
 
 impl fmt::Debug for Tokenizer {
@@ -96,59 +125,48 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`. Takes 2 s for the vocabulary of Gemma 4 (262,144 tokens), milliseconds for a
+    /// Reads a `tokenizer.json`. Takes a second for the vocabulary of Gemma 4 (262,144 tokens), milliseconds for a
     /// small one.
     pub fn load(path: &Path) -> Result<Self, TokenizerError> {
         let json =
             std::fs::read(path).map_err(|source| TokenizerError::Unreadable { path: path.to_owned(), source })?;
-        Self::from_json(&json, path)
+        Self::from_json(json, path)
     }
 
     /// The same from the file's content; `path` is for messages only.
-    pub fn from_json(json: &[u8], path: &Path) -> Result<Self, TokenizerError> {
+    pub fn from_json(json: Vec<u8>, path: &Path) -> Result<Self, TokenizerError> {
         let damaged = |reason: String| TokenizerError::Damaged { path: path.to_owned(), reason };
-        // A file of another kind is known for one at the beginning of its vocabulary.
-        let words = match serde_json::from_slice::<ByMerges>(json) {
-            Ok(words) => words.into(),
-            Err(_) => tokenizers::Tokenizer::from_bytes(json).map_err(|e| damaged(e.to_string()))?,
-        };
-        check(&words).map_err(damaged)?;
+        let words = file::read(json).map_err(damaged)?;
+        let marks = marks(&words);
+        let pieces = pieces(&words, &marks).map_err(damaged)?;
         let special =
             find_special(&words).map_err(|names| TokenizerError::NoSpecial { path: path.to_owned(), names })?;
-        let added = words.get_added_tokens_decoder();
-        let marks = (0..words.get_vocab_size(true) as u32).map(|id| added.get(&id).is_some_and(is_mark)).collect();
-        let mut bytes = ByteTokenizer::from_tokenizer(words).map_err(|e| damaged(e.to_string()))?;
-        bytes.set_eos_token(special.eos);
-        let tables = ByteTokenizerEnv::new(bytes, None).map_err(|e| damaged(e.to_string()))?;
-        Ok(Self { tables: Arc::new(tables), special, marks })
+        let trie = TokTrie::from(&TokRxInfo::new(pieces.len() as u32, special.eos), &pieces);
+        Ok(Self { tables: Arc::new(Tables { words, trie }), special, marks })
     }
 
     /// Ids of `text`. Special tokens that stand in it by name become their ids; nothing is put in front.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        match self.tables.tokenizer.hf_tokenizer.encode_fast(text, false) {
-            Ok(encoding) => encoding.get_ids().to_vec(),
-            // BPE with single bytes as the last resort has an id for every text (checked at load).
-            Err(_) => Vec::new(),
-        }
+        self.tables.ids(text)
     }
 
     /// The id of a token by its name in `tokenizer.json`.
     pub fn id(&self, name: &str) -> Option<u32> {
-        self.tables.tokenizer.hf_tokenizer.token_to_id(name)
+        self.tables.words.token_to_id(name)
     }
 
     /// The bytes of text that a token stands for: empty for a special token and for an id outside the vocabulary.
     /// They may begin or end inside a character.
     pub fn piece(&self, id: u32) -> &[u8] {
         match self.marks.get(id as usize) {
-            Some(false) => self.tables.tok_trie.token(id),
+            Some(false) => self.tables.trie.token(id),
             _ => &[],
         }
     }
 
     /// The name of a token in `tokenizer.json`.
     pub fn name(&self, id: u32) -> Option<String> {
-        self.tables.tokenizer.hf_tokenizer.id_to_token(id)
+        self.tables.words.id_to_token(id)
     }
 
     /// Is this a special token, which is never text?
@@ -185,33 +203,52 @@ impl Tokenizer {
     }
 }
 
+/// Which ids are special tokens, for every id there is.
+fn marks(words: &tokenizers::Tokenizer) -> Arc<[bool]> {
+    let added = words.get_added_tokens_decoder();
+    // Added tokens may be in the vocabulary too.
+    let beside = added.values().filter(|token| words.get_model().token_to_id(&token.content).is_none()).count();
+    let size = words.get_vocab_size(false) + beside;
+    (0..size as u32).map(|id| added.get(&id).is_some_and(is_mark)).collect()
+}
+
 /// Added tokens of the form `<...>` are special even where the file does not say so: no text is to contain them.
 fn is_mark(token: &tokenizers::AddedToken) -> bool {
     token.special || (token.content.starts_with('<') && token.content.ends_with('>'))
 }
 
-/// What the byte tables take for granted. They panic on what is found here.
-fn check(words: &tokenizers::Tokenizer) -> Result<(), String> {
-    let size = words.get_vocab_size(true) as u32;
-    let by_bytes = words.get_decoder().is_some_and(falls_back_to_bytes);
+/// The bytes that each token stands for; of a special token its name, marked as no text.
+fn pieces(words: &tokenizers::Tokenizer, marks: &[bool]) -> Result<Vec<Vec<u8>>, String> {
+    let decoder = words.get_decoder().filter(|decoder| falls_back_to_bytes(decoder));
+    let decoder = decoder.ok_or("its decoder does not fall back to single bytes")?;
+    let space = space(decoder).unwrap_or_else(|| " ".to_owned());
+    let mut pieces = Vec::with_capacity(marks.len());
     let mut bytes_seen = 0;
-    for id in 0..size {
-        let Some(name) = words.id_to_token(id) else {
-            return Err(format!("it has {size} tokens, but none with the id {id}"));
+    for (id, &mark) in marks.iter().enumerate() {
+        let Some(name) = words.id_to_token(id as u32) else {
+            return Err(format!("it has {} tokens, but none with the id {id}", marks.len()));
         };
-        if by_bytes && name.starts_with("<0x") {
-            let value = name.strip_prefix("<0x").and_then(|n| n.strip_suffix('>'));
-            let sound = value.is_some_and(|v| v.len() == 2 && u8::from_str_radix(v, 16).is_ok());
-            if !sound {
-                return Err(format!("token {id} is called {name}, which is no byte"));
-            }
+        pieces.push(if mark {
+            [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat()
+        } else if let Some(value) = name.strip_prefix("<0x") {
             bytes_seen += 1;
-        }
+            vec![byte(value).ok_or_else(|| format!("token {id} is called {name}, which is no byte"))?]
+        } else if name.contains(&space) {
+            name.replace(&space, " ").into_bytes()
+        } else {
+            name.into_bytes()
+        });
     }
-    if by_bytes && bytes_seen != 256 {
-        return Err(format!("it falls back to single bytes, but has tokens for {bytes_seen} of 256"));
+    match bytes_seen {
+        256 => Ok(pieces),
+        _ => Err(format!("it falls back to single bytes, but has tokens for {bytes_seen} of 256")),
     }
-    Ok(())
+}
+
+/// The byte of a token `<0x41>`, from its digits on.
+fn byte(value: &str) -> Option<u8> {
+    let digits = value.strip_suffix('>').filter(|digits| digits.len() == 2)?;
+    u8::from_str_radix(digits, 16).ok()
 }
 
 fn falls_back_to_bytes(decoder: &DecoderWrapper) -> bool {
@@ -219,6 +256,18 @@ fn falls_back_to_bytes(decoder: &DecoderWrapper) -> bool {
         DecoderWrapper::ByteFallback(_) => true,
         DecoderWrapper::Sequence(parts) => parts.get_decoders().iter().any(falls_back_to_bytes),
         _ => false,
+    }
+}
+
+/// What stands for a space in the names of tokens, if anything does.
+fn space(decoder: &DecoderWrapper) -> Option<String> {
+    match decoder {
+        // The library shows the pattern in no other way.
+        DecoderWrapper::Replace(it) if it.content == " " => {
+            serde_json::to_value(it).ok()?["pattern"]["String"].as_str().map(String::from)
+        }
+        DecoderWrapper::Sequence(parts) => parts.get_decoders().iter().find_map(space),
+        _ => None,
     }
 }
 
@@ -335,7 +384,7 @@ pub(crate) mod tiny {
 
     pub fn tokenizer() -> Tokenizer {
         let json = json(&[]).to_string();
-        Tokenizer::from_json(json.as_bytes(), Path::new("tiny.json")).expect("the json above is sound")
+        Tokenizer::from_json(json.into(), Path::new("tiny.json")).expect("the json above is sound")
     }
 }
 
@@ -366,7 +415,7 @@ mod tests {
     }
 
     fn check(json: &str, expected: &str) {
-        let error = Tokenizer::from_json(json.as_bytes(), Path::new("t.json")).expect_err(expected);
+        let error = Tokenizer::from_json(json.into(), Path::new("t.json")).expect_err(expected);
         assert!(error.to_string().contains(expected), "{error}");
     }
 
