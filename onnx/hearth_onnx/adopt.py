@@ -17,7 +17,7 @@ from . import FORMAT
 from . import config as configs
 from .audio import _Stream
 from .folder import FLAGS, SIDE_FILES, sha256, write_json
-from .graph import F16, F32, MICROSOFT, DataFiles, Graph
+from .graph import F16, F32, MICROSOFT, DataFiles, Graph, cuts
 from .precision import Precision
 from .published import Found, Linear, Mismatch
 from .published_audio import read_encoder
@@ -61,35 +61,32 @@ class _Adopted(Graph):
         super().__init__(name, _Weights(found))
         self.found, self.level = found, level
 
-    def linear(self, x, name, outputs, inputs, precision):
+    def linear(self, x, name, outputs, inputs, precision, parts=1):
         linear: Linear = self.found.linears[name]
-        values = [self._stored(f"{name}_{i}", each) for i, each in enumerate(linear.weights)]
         if linear.op == "MatMul":
-            if values[0].dtype != F32:
-                values[0] = self.op("Cast", values[0], to=F32)
-            return self.op("MatMul", x, values[0])
+            weight = self._stored(name, linear.weights[0].const_value)
+            if weight.dtype != F32:
+                weight = self.op("Cast", weight, to=F32)
+            return self.op("MatMul", x, weight)
         attributes = dict(linear.attributes)
         if self.level is not None:
             attributes["accuracy_level"] = self.level
-        return self.op("MatMulNBits", x, *values, domain=MICROSOFT, **attributes)
+        if any(each is not None for each in linear.weights[3:]):
+            parts = 1  # what else belongs to it may have no rows
+        pieces = []
+        for start, stop in cuts(outputs, parts):
+            values = [
+                None if each is None else self._stored(f"{name}_{i}_{start}", _rows(each, outputs, start, stop, i == 1))
+                for i, each in enumerate(linear.weights)
+            ]
+            attributes["N"] = stop - start
+            pieces.append(self.op("MatMulNBits", x, *values, domain=MICROSOFT, **attributes))
+        return self.joined(pieces)
 
-    def _stored(self, name, value):
-        """An initializer of the published graph under a name of ours; scales become f32."""
-        if value is None:
-            return None
-        tensor = value.const_value
-        if name.endswith("_1") and tensor.dtype == F16:
-            tensor = ir.tensor(tensor.numpy().astype(np.float32), name=name)
-        elif isinstance(tensor, ir.ExternalTensor):
-            tensor = ir.ExternalTensor(
-                tensor.location,
-                tensor.offset,
-                tensor.length,
-                tensor.dtype,
-                shape=tensor.shape,
-                name=name,
-                base_dir=tensor.base_dir,
-            )
+    def _stored(self, name, tensor):
+        """A tensor of the published graph under a name of ours."""
+        if isinstance(tensor, ir.ExternalTensor):
+            tensor = _external(tensor, name, tensor.offset, tensor.length, tensor.shape)
         else:
             tensor = ir.tensor(tensor.numpy(), name=name)
         return self._initializer(name, tensor)
@@ -103,6 +100,29 @@ class _Adopted(Graph):
             if not isinstance(value.const_value, ir.ExternalTensor):
                 data.take(value)
         super().save(path, _Nothing())
+
+
+def _rows(value: ir.Value, rows: int, start: int, stop: int, scales: bool):
+    """The part of a published initializer that belongs to ``rows[start:stop]``; scales become f32."""
+    tensor = value.const_value
+    if scales and tensor.dtype == F16:
+        tensor = ir.tensor(tensor.numpy().astype(np.float32))
+    if stop - start == rows:
+        return tensor
+    count = int(np.prod(tensor.shape)) // rows
+    shape = (stop - start, *tensor.shape[1:]) if tensor.shape[0] == rows else ((stop - start) * count,)
+    if not isinstance(tensor, ir.ExternalTensor):
+        return ir.tensor(tensor.numpy().reshape(rows, count)[start:stop].reshape(shape))
+    row_bytes = tensor.nbytes // rows
+    at, length = (tensor.offset or 0) + start * row_bytes, (stop - start) * row_bytes
+    return _external(tensor, tensor.name, at, length, ir.Shape(shape))
+
+
+def _external(tensor: ir.ExternalTensor, name, offset, length, shape) -> ir.ExternalTensor:
+    """Bytes in the file of ``tensor``, of its type."""
+    return ir.ExternalTensor(
+        tensor.location, offset, length, tensor.dtype, shape=shape, name=name, base_dir=tensor.base_dir
+    )
 
 
 class _Nothing:

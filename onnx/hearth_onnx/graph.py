@@ -144,27 +144,40 @@ class Graph:
 
     # -- composite operators --------------------------------------------------------------
 
-    def linear(self, x: ir.Value, name: str, outputs: int, inputs: int, precision: Precision):
-        """``x @ W.T`` with the weight ``name`` of shape ``[outputs, inputs]``."""
-        shape = (outputs, inputs)
+    def linear(
+        self, x: ir.Value, name: str, outputs: int, inputs: int, precision: Precision, parts: int = 1
+    ):
+        """``x @ W.T`` with the weight ``name`` of shape ``[outputs, inputs]``; a quantised one may be
+        stored in several matrices, whose outputs are joined."""
         if not precision.quantized:
-            weight = self._lazy(
-                name, lambda: self.weights.tensor(name, shape).T, F32, (inputs, outputs)
-            )
+            shape = (outputs, inputs)
+            weight = self._lazy(name, lambda: self.weights.tensor(name, shape).T, F32, (inputs, outputs))
             return self.op("MatMul", x, weight)
+        return self.joined(
+            [self._part(x, name, (outputs, inputs), precision, *cut) for cut in cuts(outputs, parts)]
+        )
+
+    def joined(self, parts: list[ir.Value]) -> ir.Value:
+        """The parts one after the other in the last dimension."""
+        return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=-1)
+
+    def _part(self, x, name, shape: tuple[int, int], precision: Precision, start: int, stop: int):
+        """The rows ``start`` to ``stop`` of a quantised weight."""
+        outputs, inputs = shape
         blocks = blocks_of(inputs, precision.block)
         bytes_ = precision.block * precision.bits // 8
+        suffix = "" if stop - start == outputs else f"_{start}"
         codes = self._lazy(
-            f"{name}_codes",
-            lambda: self._quantized(name, shape, precision)[0],
+            f"{name}_codes{suffix}",
+            lambda: self._quantized(name, shape, precision)[0][start:stop],
             U8,
-            (outputs, blocks, bytes_),
+            (stop - start, blocks, bytes_),
         )
         scales = self._lazy(
-            f"{name}_scales",
-            lambda: self._quantized(name, shape, precision)[1],
+            f"{name}_scales{suffix}",
+            lambda: self._quantized(name, shape, precision)[1][start:stop],
             F32,
-            (outputs, blocks),
+            (stop - start, blocks),
         )
         return self.op(
             "MatMulNBits",
@@ -173,7 +186,7 @@ class Graph:
             scales,
             domain=MICROSOFT,
             K=inputs,
-            N=outputs,
+            N=stop - start,
             bits=precision.bits,
             block_size=precision.block,
             accuracy_level=precision.level,
@@ -254,6 +267,12 @@ class Graph:
         )
         model = ir.Model(graph, ir_version=IR_VERSION, producer_name="hearth_onnx")
         ir.save(model, path)
+
+
+def cuts(rows: int, parts: int) -> list[tuple[int, int]]:
+    """Where ``rows`` are cut into ``parts`` of about the same length."""
+    edges = [rows * part // parts for part in range(parts + 1)]
+    return list(zip(edges, edges[1:]))
 
 
 class DataFiles:

@@ -14,19 +14,21 @@
 * every look-alike gives what the plain merged graph of its precision gives;
 * our graphs over the weights of a look-alike, found by structure, give what it gives, also when
   nothing in it has its name and its norms are written in other operators; one that computes
-  something else is refused, and nothing is written.
+  something else is refused, and nothing is written;
+* a head in several matrices gives bit for bit what it gives in one, and so in those over a look-alike.
 """
 
 import json
 import shutil
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 
-from . import signals
+from . import signals, text
 from .adopt import adopt
 from .disguise import disguise
 from .fixtures import MAX_CONTEXT, SEED, recipe, recipes, write_fixtures
@@ -101,6 +103,8 @@ def _checks(folders: dict[str, Folder], prompt):
         yield label, *_in_place(folder, prompt), 0.0
     for room in (7, 8, 20):
         yield f"sliding layers with {room} rows of past", _windowed(split, prompt, room), whole[:, -1:], STRICT
+    q8 = folders["tiny-split-q8"]
+    yield "head in parts = in one", _head_in_parts(q8, prompt), q8.step(*prompt, q8.empty())[0], 0.0
     yield "upper half over longer buffers", _upper_over_buffers(split, prompt), whole, STRICT
     yield from _audio_checks(split)
     for name in ("tiny-split-fp32", "tiny-split-q4", "tiny-split-q8"):
@@ -133,6 +137,16 @@ def _windowed(folder: Folder, prompt, room: int) -> np.ndarray:
             if name.removesuffix("key").removesuffix("value") in own:
                 past[name] = past[name][:, :, -room:]
     return logits
+
+
+def _head_in_parts(folder: Folder, prompt) -> np.ndarray:
+    """Logits of the last row from a head that is cut in four."""
+    with tempfile.TemporaryDirectory() as name, patch.object(text, "HEAD_ROWS", 112):
+        (Path(name) / "onnx").mkdir()
+        write_graphs(next(each for each in recipes() if each.name == folder.path.name), Path(name))
+        shutil.copy(folder.path / "config.json", name)
+        cut = Folder(name)
+        return cut.step(*prompt, cut.empty())[0]
 
 
 def _flat(tensors: dict[str, np.ndarray]) -> np.ndarray:
@@ -315,8 +329,10 @@ def _adoption(folder: Path, names: list[str]) -> list[str]:
             if hidden:
                 disguise(copy)
             label = f"adopted {name}{', disguised' if hidden else ''}"
+            head_rows = 112 if hidden else text.HEAD_ROWS
             try:
-                errors = [line.split()[-1] for line in adopt(copy, MAX_CONTEXT, None)[2:]]
+                with patch.object(text, "HEAD_ROWS", head_rows):
+                    errors = [line.split()[-1] for line in adopt(copy, MAX_CONTEXT, None)[2:]]
                 print(f"ok   {label}: {' '.join(errors)}")
             except ValueError as error:
                 print(f"FAIL {label}: {error}")

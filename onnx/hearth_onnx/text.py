@@ -20,6 +20,9 @@ from .weights import WeightSource
 
 MODEL = "model.language_model"
 KEEP_ALL = (1 << 31) - 1
+HEAD_ROWS = 1 << 16
+"""Most rows of a matrix of the head. While onnxruntime brings a matrix into the processor's form, both
+forms are in memory, and the head is by far the largest: in one piece it was the peak of loading."""
 
 
 def embed_tokens(
@@ -155,7 +158,7 @@ class Decoder:
         self._past_inputs(text.shared_sources())
         self.kv = dict(self.past)
         x = self._shared_layers(x, rows, 0)
-        self._logits(x, "kept")
+        self._logits(x, "kept", -(-text.vocabulary // HEAD_ROWS))
         return g
 
     # -- inputs and outputs ---------------------------------------------------------------
@@ -326,14 +329,14 @@ class Decoder:
 
     # -- head -----------------------------------------------------------------------------
 
-    def _logits(self, x, rows: str):
+    def _logits(self, x, rows: str, parts: int = 1):
         g, text = self.g, self.text
         with g.scope("head"):
             x = self._norm(x, f"{MODEL}.norm")
             name = f"{MODEL}.embed_tokens.weight"
             if not text.tied and self.weights.has("lm_head.weight"):
                 name = "lm_head.weight"
-            x = g.linear(x, name, text.vocabulary, text.hidden, self.head_precision)
+            x = g.linear(x, name, text.vocabulary, text.hidden, self.head_precision, parts)
             if text.soft_cap is not None:
                 x = g.op("Tanh", g.op("Mul", x, g.constant(1 / text.soft_cap)))
                 x = g.op("Mul", x, g.constant(text.soft_cap))
