@@ -139,8 +139,11 @@ pub struct Speaker {
 struct Open {
     /// Taken when this is dropped.
     stream: Option<cpal::Stream>,
-    rate_hz: u32,
     device: String,
+    rate_hz: u32,
+    /// The device's own channels and sample format, for the log.
+    channels: u16,
+    format: &'static str,
     chosen: Chosen,
     ring: HeapProd<f32>,
     shared: Arc<Shared>,
@@ -208,7 +211,8 @@ impl Speaker {
             let device = self.wanted.as_deref().unwrap_or("that is the default").to_string();
             Err(PlayError::Unavailable { device, reason: "the sound server does not answer".into() })
         })?;
-        tracing::info!(device = open.device, rate_hz = open.rate_hz, "output opened");
+        let Open { device, rate_hz, channels, format, .. } = &open;
+        tracing::info!(device, rate_hz, channels, format, "output opened");
         if let Some(sender) = &self.tap {
             match sender.try_send(tap) {
                 Ok(()) => {}
@@ -260,9 +264,20 @@ fn open(host: &mut Host, wanted: Option<String>, times: Arc<CallbackTimes>) -> R
     let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
     let stream = Some(stream);
     let now = Instant::now();
-    let format = device::format_name(format);
-    tracing::debug!(device = device_name, rate_hz, channels, format, "output stream made");
-    Ok((Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, heard: now, asked: now }, tap))
+    let open = Open {
+        stream,
+        device: device_name,
+        rate_hz,
+        channels,
+        format: device::format_name(format),
+        chosen,
+        ring,
+        shared,
+        put: 0,
+        heard: now,
+        asked: now,
+    };
+    Ok((open, tap))
 }
 
 /// What a callback plays.
