@@ -22,7 +22,7 @@ use rodio::{ChannelCount, SampleRate, Source};
 use thiserror::Error;
 
 use super::callback::CallbackTimes;
-use super::device::{self, Chosen, Direction, Host, Patient};
+use super::device::{self, Chosen, Direction, Host, Patient, Streams};
 use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
 
@@ -39,8 +39,6 @@ const BLOCK: usize = 240;
 const EDGE_MS: u64 = 2;
 /// Time for what was taken last to be heard.
 const LATENCY: Duration = Duration::from_millis(2 * PERIOD_MS as u64 + 40);
-/// As long may the closing of a stream take that is not lost: PulseAudio refuses a second one of ours beside it.
-const CLOSING: Duration = Duration::from_millis(500);
 /// A device that takes no more samples for so long is gone, whether or not it said so (field note C2).
 const STALLED: Duration = Duration::from_secs(2);
 /// As long may the first sample take: PulseAudio's idle null sink and some ALSA devices need 2 s to wake up (measured).
@@ -49,8 +47,9 @@ const ASLEEP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 /// The open device is compared with the wanted one before a clip, but not more often than this.
 const ASK: Duration = Duration::from_secs(1);
-/// As long may that take: whoever does not know plays on, and finds out.
-const ANSWER: Duration = Duration::from_secs(1);
+/// A question to the sound server that is late by so much is left behind: until then a speaker is quickly unavailable, and
+/// after it whoever wants to speak waits for another opening.
+const FOR_GOOD: Duration = Duration::from_secs(20);
 
 /// Plays clips one after another.
 pub trait Play {
@@ -137,8 +136,7 @@ pub struct Speaker {
 
 /// A device that is open.
 struct Open {
-    /// Taken when this is dropped.
-    stream: Option<cpal::Stream>,
+    _streams: Streams,
     device: String,
     rate_hz: u32,
     /// The device's own channels and sample format, for the log.
@@ -176,7 +174,7 @@ impl Speaker {
 
     /// As [`Speaker::new`]; how long its callbacks take is counted in `times`.
     pub fn timed(name: Option<&str>, times: Arc<CallbackTimes>) -> Self {
-        Self { wanted: name.map(String::from), host: Patient::default(), open: None, tap: None, times }
+        Self { wanted: name.map(String::from), host: Patient::new(FOR_GOOD), open: None, tap: None, times }
     }
 
     /// Opens a device by its id, its name or an unambiguous part of it; the system's default when there is no name.
@@ -262,10 +260,9 @@ fn open(host: &mut Host, wanted: Option<String>, times: Arc<CallbackTimes>) -> R
     };
     let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
     let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
-    let stream = Some(stream);
     let now = Instant::now();
     let open = Open {
-        stream,
+        _streams: Streams(vec![stream]),
         device: device_name,
         rate_hz,
         channels,
@@ -355,9 +352,7 @@ impl Play for Speaker {
             let mut current = Some(true);
             if !failed && open.asked.elapsed() > ASK {
                 open.asked = Instant::now();
-                let (wanted, chosen) = (self.wanted.clone(), open.chosen.clone());
-                let question = move |host: &mut Host| host.is_current(wanted.as_deref(), &chosen, Direction::Output);
-                current = self.host.ask(ANSWER, question).flatten();
+                current = self.host.is_current(self.wanted.as_deref(), &open.chosen, Direction::Output);
             }
             if !failed && current != Some(false) {
                 return Ok(());
@@ -428,24 +423,6 @@ impl Open {
 
     fn lost(&self, reason: String) -> PlayError {
         PlayError::Lost { device: self.device.clone(), reason }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else { return };
-        // cpal 0.18.2 waits for ever for a PulseAudio stream that the server has ended, which it does when the last
-        // output goes away: its own thread is left behind then, until the connection ends.
-        let (closed, closing) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("speaker-close".into()).spawn(move || {
-            drop(stream);
-            // Nobody may be waiting any more.
-            let _ = closed.send(());
-        });
-        match thread {
-            Ok(_) => drop(closing.recv_timeout(CLOSING)),
-            Err(error) => tracing::error!(%error, "no thread can be started"),
-        }
     }
 }
 
