@@ -320,6 +320,42 @@ fn a_server_that_dies_hangs_or_is_not_there_at_first_is_waited_for() {
 }
 
 #[test]
+fn a_microphone_of_a_server_that_hangs_is_given_up_and_heard_again() {
+    with_server("a_microphone_of_a_server_that_hangs_is_given_up_and_heard_again", |dir| {
+        let server = Server::start(dir, &[SPEAKER]);
+        let missing = |microphone: &mut Microphone, why: &str| {
+            // As long may an opening take, and the questions before it.
+            until(why, Duration::from_secs(10), || {
+                let state = microphone.read(&mut Vec::new());
+                matches!(&state, CaptureState::Missing { reason, .. } if reason.contains(why))
+            })
+        };
+        // It hangs while it is asked for the microphone.
+        let mut microphone = open(Some("mic.monitor"));
+        missing(&mut microphone, "there is no such input");
+        server.signal("-STOP");
+        let first = missing(&mut microphone, "does not answer");
+        server.signal("-CONT");
+        server.load(MIC);
+        let found = wait_for(&mut microphone, true, Duration::from_secs(10));
+        // It hangs while the microphone is open.
+        server.signal("-STOP");
+        let noticed = wait_for(&mut microphone, false, Duration::from_secs(2));
+        let second = missing(&mut microphone, "does not answer");
+        server.signal("-CONT");
+        let resumed = wait_for(&mut microphone, true, Duration::from_secs(10));
+        println!("given up after {first:?}, found after {found:?}");
+        println!("noticed after {noticed:?}, given up after {second:?}, resumed after {resumed:?}");
+        hear(&mut microphone, Duration::from_secs(2));
+        let like = heard_speech(&server, "mic", &mut microphone);
+        assert!(like > 0.95, "{like}");
+        let streams = server.pactl(&["list", "short", "source-outputs"]).expect("it answers");
+        // The one that hears, and its pacemaker.
+        assert_eq!(streams.lines().count(), 2, "{streams}");
+    });
+}
+
+#[test]
 fn a_clip_is_heard_whole_at_every_rate_and_the_tap_sees_it() {
     unbroken("a_clip_is_heard_whole_at_every_rate_and_the_tap_sees_it", |dir| {
         let server = Server::start(dir, &[SPEAKER, "sink_name=cd rate=44100 channels=2"]);

@@ -3,10 +3,11 @@
 //! Three threads. The device's callback makes mono f32 of what comes and pushes it into a ring: it neither locks,
 //! allocates, logs nor waits ([`Intake`]). A thread of its own (`capture`) opens the device, watches that the callback
 //! keeps coming, and opens again, because a sound server may take its time and an error callback may never come (field
-//! note C2). The `listen` thread owns the [`Microphone`], whose [`Microphone::read`] never waits.
+//! note C2); what a server may never answer it asks through `Patient`. The `listen` thread owns the [`Microphone`], whose
+//! [`Microphone::read`] never waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 use super::MODEL_RATE_HZ;
 use super::callback::CallbackTimes;
-use super::device::{self, Chosen, Direction, Host};
+use super::device::{self, Chosen, Direction, Host, Patient, Streams};
 use super::resample::Resampler;
 
 /// Sound between two callbacks. With PulseAudio each costs 0.1 ms of processor time whatever its length, since its client
@@ -28,7 +29,7 @@ const PERIOD_MS: u32 = 40;
 const RING_MS: u32 = 2_000;
 /// Callbacks that stay away for so long mean that the device is gone.
 const STALLED: Duration = Duration::from_millis(1_000);
-/// Nothing from the ring for so long, and the thread that should have said so hangs too.
+/// Nothing from the ring for so long, and the thread that should have said so waits for the server.
 const SILENT: Duration = Duration::from_millis(1_700);
 /// As long may an opened device take to its first callback.
 const ASLEEP: Duration = Duration::from_secs(5);
@@ -42,8 +43,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// A device that ran for so long was fine: the next loss is tried again at once.
 const RAN: Duration = Duration::from_secs(10);
-/// Openings that hang, at most; then one of them is waited for.
-const MOST_HANGING: usize = 3;
+/// A question to the sound server that is late by so much is left behind: it hangs for ever when the device goes away in the
+/// middle of it, and nobody is heard meanwhile. Not at once: where all of the server hangs, another connection finds none.
+const FOR_GOOD: Duration = Duration::from_secs(5);
 
 /// Which microphone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -194,8 +196,7 @@ impl Microphone {
             wanted: wanted.clone(),
             updates: sender,
             closed: closed.clone(),
-            host: Host::default(),
-            hanging: Arc::default(),
+            host: Patient::new(FOR_GOOD),
             times: times.clone(),
         };
         let thread = std::thread::Builder::new().name("capture".into()).spawn(move || keeper.run());
@@ -321,15 +322,14 @@ struct Keeper {
     wanted: Option<Arc<str>>,
     updates: SyncSender<Update>,
     closed: Arc<AtomicBool>,
-    host: Host,
-    hanging: Arc<AtomicUsize>,
+    host: Patient,
     times: Arc<CallbackTimes>,
 }
 
-/// A stream that runs.
+/// A device that is open.
 struct Running {
-    _stream: cpal::Stream,
-    _pacemaker: Option<cpal::Stream>,
+    /// The one that hears, and its pacemaker.
+    _streams: Streams,
     failure: Receiver<String>,
     counts: Arc<Counts>,
     chosen: Chosen,
@@ -343,8 +343,8 @@ impl Keeper {
             let begun = Instant::now();
             let reason: Arc<str> = match self.attempt() {
                 Ok((running, outlet)) => {
-                    let OutletLine { device, rate_hz, channels, format } = line(&outlet);
-                    tracing::info!(device, rate_hz, channels, format, "input opened");
+                    let Outlet { device, rate_hz, channels, format, .. } = &outlet;
+                    tracing::info!(device = &**device, rate_hz, channels, format, "input opened");
                     if self.updates.send(Update::Opened(outlet)).is_err() {
                         return;
                     }
@@ -385,34 +385,9 @@ impl Keeper {
     }
 
     fn attempt(&mut self) -> Result<(Running, Outlet), String> {
-        if self.hanging.load(Ordering::Acquire) >= MOST_HANGING {
-            return Err("the sound server does not answer".into());
-        }
-        let device = self
-            .host
-            .find(self.wanted.as_deref(), Direction::Input)
-            .map_err(|error| format!("there is no such input; present: {}", error.present))?;
-        let chosen = self.host.chosen(&device, Direction::Input);
-        // Opening may hang for ever when the device goes away in the middle of it; then it is left behind.
-        let (sender, opened) = sync_channel(1);
-        let (hanging, times) = (self.hanging.clone(), self.times.clone());
-        hanging.fetch_add(1, Ordering::AcqRel);
-        let opener = move || {
-            let result = open(&device, chosen, &times);
-            hanging.fetch_sub(1, Ordering::AcqRel);
-            // Nobody waits any more: the stream is closed here.
-            let _ = sender.send(result);
-        };
-        let thread = std::thread::Builder::new().name("capture-open".into()).spawn(opener);
-        if let Err(error) = thread {
-            self.hanging.fetch_sub(1, Ordering::AcqRel);
-            return Err(format!("no thread can be started: {error}"));
-        }
-        match opened.recv_timeout(ASLEEP) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(format!("it does not start within {} s", ASLEEP.as_secs())),
-            Err(RecvTimeoutError::Disconnected) => Err("opening it has failed".into()),
-        }
+        let (wanted, times) = (self.wanted.clone(), self.times.clone());
+        let opened = self.host.ask(ASLEEP, move |host| open(host, wanted.as_deref(), &times));
+        opened.unwrap_or_else(|| Err("the sound server does not answer".into()))
     }
 
     /// Returns when the stream is over, and why.
@@ -435,24 +410,13 @@ impl Keeper {
                 return format!("it has given no sound for {:.1} s", last.1.elapsed().as_secs_f32());
             }
             if asked.elapsed() > ASK {
-                asked = Instant::now();
                 if self.host.is_current(self.wanted.as_deref(), &running.chosen, Direction::Input) == Some(false) {
                     return "it has been removed, or another input has become the default".into();
                 }
+                asked = Instant::now();
             }
         }
     }
-}
-
-struct OutletLine<'a> {
-    device: &'a str,
-    rate_hz: u32,
-    channels: u16,
-    format: &'static str,
-}
-
-fn line(outlet: &Outlet) -> OutletLine<'_> {
-    OutletLine { device: &outlet.device, rate_hz: outlet.rate_hz, channels: outlet.channels, format: outlet.format }
 }
 
 /// A second stream that hears nothing, for PulseAudio: it makes the server take sound from the device every 40 ms.
@@ -469,7 +433,10 @@ fn pacemaker(device: &cpal::Device, config: &cpal::SupportedStreamConfig) -> Opt
 }
 
 /// Opens a device at its own configuration and starts it. May hang.
-fn open(device: &cpal::Device, chosen: Chosen, times: &Arc<CallbackTimes>) -> Result<(Running, Outlet), String> {
+fn open(host: &mut Host, wanted: Option<&str>, times: &Arc<CallbackTimes>) -> Result<(Running, Outlet), String> {
+    let none = |present: String| format!("there is no such input; present: {present}");
+    let device = &host.find(wanted, Direction::Input).map_err(|error| none(error.present))?;
+    let chosen = host.chosen(device, Direction::Input);
     let config = device::configuration(device, Direction::Input).ok_or("it offers no usable configuration")?;
     let (rate_hz, channels, format) = (config.sample_rate(), config.channels(), config.sample_format());
     let pacemaker = if device::id(device).starts_with(device::PULSE) { pacemaker(device, &config) } else { None };
@@ -501,7 +468,8 @@ fn open(device: &cpal::Device, chosen: Chosen, times: &Arc<CallbackTimes>) -> Re
         match started {
             Ok(stream) => {
                 let counts = outlet.counts.clone();
-                return Ok((Running { _stream: stream, _pacemaker: pacemaker, failure, counts, chosen }, outlet));
+                let streams = Streams([stream].into_iter().chain(pacemaker).collect());
+                return Ok((Running { _streams: streams, failure, counts, chosen }, outlet));
             }
             Err(error) => failed = error.to_string(),
         }

@@ -1,9 +1,11 @@
 //! Which sound devices there are, which of them a name means, and at which configuration one is opened.
 //!
-//! Owns the connection to the sound server; opens no stream. Runs on the threads of [`super::capture`] and
-//! [`super::playback`]; its calls may wait for the server.
+//! Owns the connection to the sound server; opens no stream, but closes them. A call of `Host` may wait for the server
+//! for ever, so [`super::capture`] and [`super::playback`] ask through `Patient`, which waits on their threads no longer
+//! than it is told.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cpal::traits::{DeviceTrait, HostTrait};
@@ -30,10 +32,12 @@ const FORMATS: [SampleFormat; 6] =
 
 /// Whoever asks while an earlier question is late waits for that one so long.
 const MOMENT: Duration = Duration::from_millis(250);
-/// A question that is late by so much is never answered, and the server is asked over another connection.
-const FOR_GOOD: Duration = Duration::from_secs(20);
-/// Threads left behind at most.
+/// Threads left behind at most, of those that have not ended since.
 const MOST_LEFT: usize = 3;
+/// As long may it take to say whether the open device is the wanted one: whoever does not know goes on, and finds out.
+const ANSWER: Duration = Duration::from_secs(1);
+/// As long may the closing of a stream take that is not lost: PulseAudio refuses a second one of ours beside it.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// One direction of sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,16 +86,30 @@ pub(super) struct Host {
 
 /// A connection that may hang without its owner: each question is asked in a thread of its own, which is left behind when it
 /// takes too long. Sound servers that are stopped, and those that lose a device in the middle of a request, never answer.
-#[derive(Default)]
 pub(super) struct Patient {
     host: Host,
-    /// A question that took too long: where its host comes back to, and when it was given up.
-    late: Option<(Receiver<Host>, Instant)>,
-    /// Threads that nobody waits for any more.
-    left: usize,
+    /// A question that is late by so much is never answered, and the server is asked over another connection.
+    for_good: Duration,
+    late: Option<Late>,
+    /// Threads that nobody waits for any more, until they end.
+    left: Vec<JoinHandle<()>>,
+}
+
+/// A question that took too long.
+struct Late {
+    /// Where its host comes back to.
+    host: Receiver<Host>,
+    thread: JoinHandle<()>,
+    /// When it was given up.
+    since: Instant,
 }
 
 impl Patient {
+    /// Nothing is connected yet. A question that is late by `for_good` is left behind.
+    pub fn new(for_good: Duration) -> Self {
+        Self { host: Host::default(), for_good, late: None, left: Vec::new() }
+    }
+
     /// The answer; none when it does not come within `limit`, and then none until that question is over or has been
     /// left behind for good. What comes too late is dropped.
     pub fn ask<T: Send + 'static>(
@@ -99,34 +117,68 @@ impl Patient {
         limit: Duration,
         question: impl FnOnce(&mut Host) -> T + Send + 'static,
     ) -> Option<T> {
-        if let Some((late, since)) = &self.late {
-            match late.recv_timeout(MOMENT) {
+        if let Some(Late { host, thread, since }) = self.late.take() {
+            self.left.retain(|thread| !thread.is_finished());
+            match host.recv_timeout(MOMENT) {
                 Ok(host) => self.host = host,
-                Err(RecvTimeoutError::Timeout) if since.elapsed() < FOR_GOOD || self.left == MOST_LEFT => return None,
-                Err(RecvTimeoutError::Timeout) => self.left += 1,
+                Err(RecvTimeoutError::Timeout) if since.elapsed() < self.for_good || self.left.len() == MOST_LEFT => {
+                    self.late = Some(Late { host, thread, since });
+                    return None;
+                }
+                Err(RecvTimeoutError::Timeout) => self.left.push(thread),
                 // It panicked, and took its host along.
                 Err(RecvTimeoutError::Disconnected) => {}
             }
         }
-        self.late = None;
         let mut host = std::mem::take(&mut self.host);
-        let (answers, answer) = sync_channel(1);
+        // Without room: what comes too late is dropped by the thread that made it, where it may hang.
+        let (answers, answer) = sync_channel(0);
         let (back, late) = sync_channel(1);
         let ask = move || {
             // Whoever asked may not wait any more.
             let _ = answers.send(question(&mut host));
             let _ = back.send(host);
         };
-        if let Err(error) = std::thread::Builder::new().name("sound-server".into()).spawn(ask) {
-            tracing::error!(%error, "no thread can be started");
-            return None;
-        }
+        let thread = match std::thread::Builder::new().name("sound-server".into()).spawn(ask) {
+            Ok(thread) => thread,
+            Err(error) => {
+                tracing::error!(%error, "no thread can be started");
+                return None;
+            }
+        };
         let answer = answer.recv_timeout(limit).ok();
         match answer.is_some().then(|| late.recv().ok()).flatten() {
             Some(host) => self.host = host,
-            None => self.late = Some((late, Instant::now())),
+            None => self.late = Some(Late { host: late, thread, since: Instant::now() }),
         }
         answer
+    }
+
+    /// As `Host::is_current`; none, too, when the server takes more than a second to say it.
+    pub fn is_current(&mut self, wanted: Option<&str>, open: &Chosen, direction: Direction) -> Option<bool> {
+        let (wanted, open) = (wanted.map(String::from), open.clone());
+        self.ask(ANSWER, move |host| host.is_current(wanted.as_deref(), &open, direction)).flatten()
+    }
+}
+
+/// Streams that are open. When this is dropped they are closed in a thread of its own, for which a moment is waited: cpal
+/// 0.18.2 waits for ever for a server that hangs, and for an output that PulseAudio has ended, as it does when the last one
+/// goes away. The thread is left behind then, until the connection ends.
+pub(super) struct Streams(pub Vec<cpal::Stream>);
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        let streams = std::mem::take(&mut self.0);
+        let (closed, closing) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("sound-close".into()).spawn(move || {
+            drop(streams);
+            // Nobody may be waiting any more.
+            let _ = closed.send(());
+        });
+        match thread {
+            Ok(_) => drop(closing.recv_timeout(CLOSING)),
+            Err(error) => tracing::error!(%error, "no thread can be started"),
+        }
     }
 }
 
@@ -395,6 +447,31 @@ mod tests {
         check("speaker", None);
         check("hdmi", Some(2));
         check("bluetooth", None);
+    }
+
+    #[test]
+    fn questions_that_hang_are_left_behind_a_few_at_a_time() {
+        let (soon, in_time) = (Duration::from_millis(20), Duration::from_secs(5));
+        // It hangs until what this gives is dropped.
+        let hang = |patient: &mut Patient| {
+            let (release, hold) = sync_channel::<()>(0);
+            assert_eq!(patient.ask(soon, move |_| hold.recv().is_ok()), None);
+            release
+        };
+        let mut patient = Patient::new(Duration::from_secs(60));
+        let hanging = hang(&mut patient);
+        assert_eq!(patient.ask(soon, |_| 1), None, "the late one is waited for");
+        drop(hanging);
+        assert_eq!(patient.ask(in_time, |_| 2), Some(2));
+
+        let mut patient = Patient::new(Duration::ZERO);
+        let hanging: Vec<_> = (0..=MOST_LEFT).map(|_| hang(&mut patient)).collect();
+        assert_eq!(patient.ask(soon, |_| 3), None, "one too many hangs");
+        drop(hanging);
+        assert_eq!(patient.ask(in_time, |_| 4), Some(4));
+        // Those that were left behind have ended, and as many may hang again.
+        let _hanging: Vec<_> = (0..MOST_LEFT).map(|_| hang(&mut patient)).collect();
+        assert_eq!(patient.ask(in_time, |_| 5), Some(5));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use rodio::{ChannelCount, SampleRate, Source};
 use thiserror::Error;
 
 use super::callback::CallbackTimes;
-use super::device::{self, Chosen, Direction, Host, Patient};
+use super::device::{self, Chosen, Direction, Host, Patient, Streams};
 use super::resample::{Resampler, resample};
 use super::{Clip, MODEL_RATE_HZ};
 
@@ -39,8 +39,6 @@ const BLOCK: usize = 240;
 const EDGE_MS: u64 = 2;
 /// Time for what was taken last to be heard.
 const LATENCY: Duration = Duration::from_millis(2 * PERIOD_MS as u64 + 40);
-/// As long may the closing of a stream take that is not lost: PulseAudio refuses a second one of ours beside it.
-const CLOSING: Duration = Duration::from_millis(500);
 /// A device that takes no more samples for so long is gone, whether or not it said so (field note C2).
 const STALLED: Duration = Duration::from_secs(2);
 /// As long may the first sample take: PulseAudio's idle null sink and some ALSA devices need 2 s to wake up (measured).
@@ -49,8 +47,9 @@ const ASLEEP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 /// The open device is compared with the wanted one before a clip, but not more often than this.
 const ASK: Duration = Duration::from_secs(1);
-/// As long may that take: whoever does not know plays on, and finds out.
-const ANSWER: Duration = Duration::from_secs(1);
+/// A question to the sound server that is late by so much is left behind: until then a speaker is quickly unavailable, and
+/// after it whoever wants to speak waits for another opening.
+const FOR_GOOD: Duration = Duration::from_secs(20);
 
 /// Plays clips one after another.
 pub trait Play {
@@ -137,10 +136,12 @@ pub struct Speaker {
 
 /// A device that is open.
 struct Open {
-    /// Taken when this is dropped.
-    stream: Option<cpal::Stream>,
-    rate_hz: u32,
+    _streams: Streams,
     device: String,
+    rate_hz: u32,
+    /// The device's own channels and sample format, for the log.
+    channels: u16,
+    format: &'static str,
     chosen: Chosen,
     ring: HeapProd<f32>,
     shared: Arc<Shared>,
@@ -173,7 +174,7 @@ impl Speaker {
 
     /// As [`Speaker::new`]; how long its callbacks take is counted in `times`.
     pub fn timed(name: Option<&str>, times: Arc<CallbackTimes>) -> Self {
-        Self { wanted: name.map(String::from), host: Patient::default(), open: None, tap: None, times }
+        Self { wanted: name.map(String::from), host: Patient::new(FOR_GOOD), open: None, tap: None, times }
     }
 
     /// Opens a device by its id, its name or an unambiguous part of it; the system's default when there is no name.
@@ -208,7 +209,8 @@ impl Speaker {
             let device = self.wanted.as_deref().unwrap_or("that is the default").to_string();
             Err(PlayError::Unavailable { device, reason: "the sound server does not answer".into() })
         })?;
-        tracing::info!(device = open.device, rate_hz = open.rate_hz, "output opened");
+        let Open { device, rate_hz, channels, format, .. } = &open;
+        tracing::info!(device, rate_hz, channels, format, "output opened");
         if let Some(sender) = &self.tap {
             match sender.try_send(tap) {
                 Ok(()) => {}
@@ -258,11 +260,21 @@ fn open(host: &mut Host, wanted: Option<String>, times: Arc<CallbackTimes>) -> R
     };
     let fixed = device::buffer(&config, rate_hz * PERIOD_MS / 1_000);
     let (stream, ring, tap) = build(fixed).or_else(|_| build(cpal::BufferSize::Default)).map_err(unavailable)?;
-    let stream = Some(stream);
     let now = Instant::now();
-    let format = device::format_name(format);
-    tracing::debug!(device = device_name, rate_hz, channels, format, "output stream made");
-    Ok((Open { stream, rate_hz, device: device_name, chosen, ring, shared, put: 0, heard: now, asked: now }, tap))
+    let open = Open {
+        _streams: Streams(vec![stream]),
+        device: device_name,
+        rate_hz,
+        channels,
+        format: device::format_name(format),
+        chosen,
+        ring,
+        shared,
+        put: 0,
+        heard: now,
+        asked: now,
+    };
+    Ok((open, tap))
 }
 
 /// What a callback plays.
@@ -340,9 +352,7 @@ impl Play for Speaker {
             let mut current = Some(true);
             if !failed && open.asked.elapsed() > ASK {
                 open.asked = Instant::now();
-                let (wanted, chosen) = (self.wanted.clone(), open.chosen.clone());
-                let question = move |host: &mut Host| host.is_current(wanted.as_deref(), &chosen, Direction::Output);
-                current = self.host.ask(ANSWER, question).flatten();
+                current = self.host.is_current(self.wanted.as_deref(), &open.chosen, Direction::Output);
             }
             if !failed && current != Some(false) {
                 return Ok(());
@@ -413,24 +423,6 @@ impl Open {
 
     fn lost(&self, reason: String) -> PlayError {
         PlayError::Lost { device: self.device.clone(), reason }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else { return };
-        // cpal 0.18.2 waits for ever for a PulseAudio stream that the server has ended, which it does when the last
-        // output goes away: its own thread is left behind then, until the connection ends.
-        let (closed, closing) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("speaker-close".into()).spawn(move || {
-            drop(stream);
-            // Nobody may be waiting any more.
-            let _ = closed.send(());
-        });
-        match thread {
-            Ok(_) => drop(closing.recv_timeout(CLOSING)),
-            Err(error) => tracing::error!(%error, "no thread can be started"),
-        }
     }
 }
 
@@ -581,75 +573,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(channels: u16) -> (Line, HeapProd<f32>, TapEnd) {
-        let (rate, channels) = (NonZero::new(48_000), NonZero::new(channels));
-        Line::new(rate.expect("not zero"), channels.expect("not zero"), Arc::default(), Arc::default())
-    }
-
-    #[test]
-    fn every_channel_gets_every_sample_and_progress_is_counted() {
-        let check = |channels: u16, expected: &[f32]| {
-            let (mut line, mut ring, _tap) = line(channels);
-            ring.push_slice(&[0.1, 0.2]);
-            let found: Vec<f32> = line.by_ref().take(expected.len()).collect();
-            assert_eq!(found, expected);
-            assert_eq!(line.shared.taken.load(Ordering::Acquire), 2);
-        };
-        check(1, &[0.1, 0.2, 0.0]);
-        check(2, &[0.1, 0.1, 0.2, 0.2, 0.0, 0.0]);
-        check(3, &[0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.0, 0.0, 0.0]);
-    }
-
-    #[test]
-    fn a_stop_fades_out_and_forgets_the_rest() {
-        let (mut line, mut ring, mut tap) = line(2);
-        ring.push_slice(&[0.5; 10 * BLOCK]);
-        let before: Vec<f32> = line.by_ref().take(2 * BLOCK).collect();
-        assert!(before.iter().all(|&x| x == 0.5));
-        line.shared.stop.store(true, Ordering::Release);
-        let after: Vec<f32> = line.by_ref().take(6 * BLOCK).collect();
-        let steps = after.windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
-        assert!(steps < 0.01 && (after[0] - 0.5).abs() < 0.01, "a step of {steps}");
-        assert!(after[2 * BLOCK - 1..].iter().all(|&x| x == 0.0));
-        assert!(!line.shared.stop.load(Ordering::Acquire));
-        assert_eq!(line.shared.taken.load(Ordering::Acquire), 10 * BLOCK as u64);
-        // The next clip is heard again, and the tap has seen all of it, once per frame.
-        ring.push_slice(&[0.25; BLOCK]);
-        assert_eq!(line.by_ref().take(2).collect::<Vec<_>>(), [0.25, 0.25]);
-        let mut seen = vec![0.0; 10 * BLOCK];
-        assert_eq!(tap.ring.pop_slice(&mut seen), 5 * BLOCK);
-        assert_eq!((seen[0], seen[BLOCK * 3], seen[BLOCK * 4]), (0.5, 0.0, 0.25));
-    }
-
-    #[test]
-    fn an_unread_tap_loses_counted_samples_and_nothing_else() {
-        let (mut line, _ring, tap) = line(1);
-        for _ in 0..96_000 + 2 * BLOCK {
-            assert_eq!(line.next(), Some(0.0));
-        }
-        assert_eq!(tap.shared.tap_overruns.load(Ordering::Relaxed), 2 * BLOCK as u64);
-    }
-
-    #[test]
-    fn edges_are_faded_however_short_the_clip() {
-        for length in [0, 1, 2, 5, 96, 1_000] {
-            let mut samples = vec![1.0; length];
-            fade_edges(&mut samples, 96);
-            assert!(samples.iter().all(|x| (0.0..=1.0).contains(x)));
-            if length > 1 {
-                assert_eq!((samples[0], samples[length - 1]), (0.0, 0.0), "{length}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_error_names_what_was_wanted_and_what_there_is() {
-        let error = PlayError::NoDevice { wanted: Some("usb".into()), present: "Speaker".into() };
-        assert_eq!(error.to_string(), "no output device \"usb\"; present: Speaker");
-        let error = PlayError::NoDevice { wanted: None, present: "none".into() };
-        assert_eq!(error.to_string(), "no output device; present: none");
-    }
-}
+mod tests;
