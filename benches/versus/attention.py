@@ -2,8 +2,8 @@
 
     python benches/versus/attention.py --model FOLDER [--rows 100 4000] [--tokens 16]
 
-Steps of one row through the lower and the upper graph, keys and values in place (noise), 2 threads, onnxruntime's profiler
-on: what a token takes more at the longer context, beside what its attention kernels take.
+Steps of one row through the lower and the upper graph, keys and values in place (noise; sliding layers hold their window), 2
+threads, onnxruntime's profiler on: what a token takes more at the longer context, beside what its attention kernels take.
 """
 
 import argparse
@@ -49,15 +49,22 @@ class Decoder:
         for port in self.upper.get_inputs():
             if port.name in self.kept:
                 self.above.bind_ortvalue_input(port.name, self.kept[port.name])
-        self.mask = next(port.type for port in self.lower.get_inputs() if port.name == "attention_mask")
+        self.window = text["sliding_window"]
 
     def step(self, past):
-        mask = np.ones((1, past + 1), np.int64 if "int64" in self.mask else np.int32)
+        ones = lambda rows: np.ones((1, rows), np.int64)  # noqa: E731
+        places = {
+            "attention_mask": ones(past + 1),
+            "sliding_attention_mask": ones(min(past + 1, self.window)),
+            "position_ids": np.array([[past]], np.int64),
+        }
         rng = np.random.default_rng(past)
         self.below.bind_cpu_input("inputs_embeds", rng.standard_normal((1, 1, self.hidden)).astype(np.float32))
         rows = rng.standard_normal((1, 1, self.layers, self.per_layer)).astype(np.float32)
         self.below.bind_cpu_input("per_layer_inputs", rows)
-        self.below.bind_cpu_input("attention_mask", mask)
+        for name, place in places.items():
+            self.below.bind_cpu_input(name, place)
+            self.above.bind_cpu_input(name, place)
         for name in ("hidden_states", "shared_per_layer_inputs"):
             self.below.bind_output(name)
         started = time.perf_counter()
@@ -65,7 +72,6 @@ class Decoder:
         # In the order in which they were bound.
         for name, output in zip(("hidden_states", "shared_per_layer_inputs"), self.below.get_outputs()[-2:]):
             self.above.bind_cpu_input(name, output.numpy())
-        self.above.bind_cpu_input("attention_mask", mask)
         self.above.bind_output("logits")
         self.upper.run_with_iobinding(self.above)
         return (time.perf_counter() - started) * 1000
