@@ -53,7 +53,7 @@ fn each_library_at_the_rim_is_named_in_one_place() {
         ("earshot::", &["listen"]),
         ("sonora::", &["listen"]),
         ("clap::", &["cli.rs"]),
-        ("tokenizers::", &["model/tokenizer.rs"]),
+        ("tokenizers::", &["model/tokenizer.rs", "model/tokenizer"]),
         ("llguidance::", &["model/grammar.rs", "model/tokenizer.rs"]),
         ("realfft::", &["model/features.rs"]),
         ("rubato::", &["audio/resample.rs"]),
