@@ -10,7 +10,7 @@ from . import config as configs
 from .fixtures import write_fixtures
 from .folder import FLAGS, Recipe, build
 from .lookalike import VARIANTS, build_lookalike
-from .precision import parse_parts
+from .recipes import names, precision_of
 from .weights import open_weights
 
 COPIED = ("tokenizer.json", "tools.json", "processor_config.json", "generation_config.json")
@@ -76,7 +76,9 @@ def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", help="default: the folder's name")
     command.add_argument("--max-context", type=int, default=1024, help="rows of KV and cos/sin")
     command.add_argument(
-        "--precision", default="q8b32a4", help="fp32, q8b32a4 or decoder=q4b32a4,head=...,q8b32a4"
+        "--precision",
+        default="q8b32a4",
+        help=f"fp32, q8b32a4, decoder=q4b32a4,head=...,q8b32a4 or a recipe: {', '.join(names())}",
     )
     for name in COPIED:
         flag = "--" + name.removesuffix(".json").replace("_", "-")
@@ -123,7 +125,7 @@ def _recipe(options: argparse.Namespace, **more) -> Recipe:
         config=configs.load(options.config or str(checkpoint)),
         weights=open_weights(options.weights),
         name=options.name or options.out.name,
-        precision=parse_parts(options.precision),
+        precision=precision_of(options.precision),
         max_context=options.max_context,
         copies=copies,
         **more,
@@ -141,7 +143,7 @@ def _build(options: argparse.Namespace) -> None:
         vocabulary=read(options.vocabulary),
         quiet_bias=options.quiet_bias,
         min_margin=options.min_margin,
-        notes=read(options.notes) or {},
+        notes=({"name": options.precision} if options.precision in names() else {}) | (read(options.notes) or {}),
     )
     build(recipe, options.out)
     total = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
