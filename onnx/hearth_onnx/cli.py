@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     errors = commands.add_parser("errors", help="what rounding costs each part under each recipe")
     errors.add_argument("--config", help="preset, config.json or folder (default: the hf: folder's)")
-    errors.add_argument("--weights", required=True, help="random:SEED or hf:FOLDER")
+    errors.add_argument("--weights", required=True, help="random:SEED, normal:SEED or hf:FOLDER")
     errors.add_argument("--recipe", nargs="+", choices=names(), default=names(), help="default: all")
     errors.set_defaults(run=_errors)
 
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", help="preset, config.json or folder (default: the hf: folder's)")
-    command.add_argument("--weights", required=True, help="random:SEED or hf:FOLDER")
+    command.add_argument("--weights", required=True, help="random:SEED, normal:SEED or hf:FOLDER")
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--name", help="default: the folder's name")
     command.add_argument("--max-context", type=int, default=1024, help="rows of KV and cos/sin")

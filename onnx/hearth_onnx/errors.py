@@ -39,8 +39,8 @@ SLICES = 16
 """In which the head is computed."""
 HEAD, TABLE = f"{MODEL}.embed_tokens.weight", f"{MODEL}.embed_tokens_per_layer.weight"
 RANDOM_REMARK = (
-    "Random weights have no structure, and no few large ones: trained weights round otherwise, and how much "
-    "an error matters only a trained model tells (`compare`)."
+    "Random weights have no outliers, and even ones (random:) so few large values that the length of a block hardly "
+    "shows (normal: is nearer). Trained ones round otherwise; what an error comes to, only a trained model tells."
 )
 
 
