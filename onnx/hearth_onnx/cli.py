@@ -10,7 +10,7 @@ from . import config as configs
 from .fixtures import write_fixtures
 from .folder import FLAGS, Recipe, build
 from .lookalike import VARIANTS, build_lookalike
-from .precision import parse_parts
+from .recipes import load, names, precision_of
 from .weights import open_weights
 
 COPIED = ("tokenizer.json", "tools.json", "processor_config.json", "generation_config.json")
@@ -52,6 +52,20 @@ def _parser() -> argparse.ArgumentParser:
     checkpoint.add_argument("--out", type=Path, required=True)
     checkpoint.set_defaults(run=_checkpoint)
 
+    errors = commands.add_parser("errors", help="what rounding costs each part under each recipe")
+    errors.add_argument("--config", help="preset, config.json or folder (default: the hf: folder's)")
+    errors.add_argument("--weights", required=True, help="random:SEED, normal:SEED or hf:FOLDER")
+    errors.add_argument("--recipe", nargs="+", choices=names(), default=names(), help="default: all")
+    errors.set_defaults(run=_errors)
+
+    compare = commands.add_parser("compare", help="what each recipe changes in a trained model that hears")
+    compare.add_argument("--model", type=Path, default=Path("onnx/starter"), help="folder with weights and manifest")
+    compare.add_argument("--clips", type=Path, help="folder of WAV or FLAC (default: the model's samples)")
+    compare.add_argument("--limit", type=int, default=150, help="so many of them")
+    compare.add_argument("--hearth", type=Path, default=Path("target/release/hearth"), help="the binary")
+    compare.add_argument("--recipe", nargs="+", choices=names(), default=names(), help="default: all")
+    compare.set_defaults(run=_compare)
+
     fixtures = commands.add_parser("fixtures", help="every folder that the Rust tests read")
     fixtures.add_argument("--out", type=Path, required=True)
     fixtures.set_defaults(run=_fixtures)
@@ -71,12 +85,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", help="preset, config.json or folder (default: the hf: folder's)")
-    command.add_argument("--weights", required=True, help="random:SEED or hf:FOLDER")
+    command.add_argument("--weights", required=True, help="random:SEED, normal:SEED or hf:FOLDER")
     command.add_argument("--out", type=Path, required=True)
     command.add_argument("--name", help="default: the folder's name")
     command.add_argument("--max-context", type=int, default=1024, help="rows of KV and cos/sin")
     command.add_argument(
-        "--precision", default="q8b32a4", help="fp32, q8b32a4 or decoder=q4b32a4,head=...,q8b32a4"
+        "--precision",
+        default="q8b32a4",
+        help=f"fp32, q8b32a4, decoder=q4b32a4,head=...,q8b32a4 or a recipe: {', '.join(names())}",
     )
     for name in COPIED:
         flag = "--" + name.removesuffix(".json").replace("_", "-")
@@ -107,11 +123,18 @@ def _lookalike_command(commands) -> None:
     command.set_defaults(run=_lookalike)
 
 
+def _checkpoint_folder(options: argparse.Namespace) -> Path | None:
+    """The folder of ``hf:`` weights."""
+    if options.weights.startswith("hf:"):
+        return Path(options.weights[3:])
+    if options.config is None:
+        raise ValueError("--config is needed with random weights")
+    return None
+
+
 def _recipe(options: argparse.Namespace, **more) -> Recipe:
     """The recipe of the common options; files of an ``hf:`` folder are taken over."""
-    checkpoint = Path(options.weights[3:]) if options.weights.startswith("hf:") else None
-    if options.config is None and checkpoint is None:
-        raise ValueError("--config is needed with random weights")
+    checkpoint = _checkpoint_folder(options)
     copies = {}
     for name in COPIED:
         path = getattr(options, name)
@@ -123,7 +146,7 @@ def _recipe(options: argparse.Namespace, **more) -> Recipe:
         config=configs.load(options.config or str(checkpoint)),
         weights=open_weights(options.weights),
         name=options.name or options.out.name,
-        precision=parse_parts(options.precision),
+        precision=precision_of(options.precision),
         max_context=options.max_context,
         copies=copies,
         **more,
@@ -141,7 +164,7 @@ def _build(options: argparse.Namespace) -> None:
         vocabulary=read(options.vocabulary),
         quiet_bias=options.quiet_bias,
         min_margin=options.min_margin,
-        notes=read(options.notes) or {},
+        notes=({"name": options.precision} if options.precision in names() else {}) | (read(options.notes) or {}),
     )
     build(recipe, options.out)
     total = sum(path.stat().st_size for path in options.out.rglob("*") if path.is_file())
@@ -150,6 +173,20 @@ def _build(options: argparse.Namespace) -> None:
 
 def _lookalike(options: argparse.Namespace) -> None:
     build_lookalike(_recipe(options, layout="merged"), VARIANTS[options.variant], options.out)
+
+
+def _errors(options: argparse.Namespace) -> None:
+    from .errors import run
+
+    config = configs.load(options.config or str(_checkpoint_folder(options)))
+    run(config, open_weights(options.weights), [load(name) for name in options.recipe])
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from .compare import run
+
+    clips = options.clips or options.model / "samples"
+    run(options.model, clips, options.limit, options.hearth, [load(name) for name in options.recipe])
 
 
 def _checkpoint(options: argparse.Namespace) -> None:

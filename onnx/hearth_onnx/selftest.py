@@ -15,6 +15,8 @@
 * our graphs over the weights of a look-alike, found by structure, give what it gives, also when
   nothing in it has its name and its norms are written in other operators; one that computes
   something else is refused, and nothing is written;
+* every recipe file is read, and wrong ones are refused; of each piece that ``errors`` measures, fp32
+  is off by nothing, 8 bit by less than 5 %, and 4 bit by at least twice that and less than half;
 * a head in several matrices gives bit for bit what it gives in one, and so in those over a look-alike.
 """
 
@@ -28,12 +30,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from . import signals, text
+from . import config as configs
+from . import errors, recipes as stored, signals, text
 from .adopt import adopt
 from .disguise import disguise
 from .fixtures import MAX_CONTEXT, SEED, recipe, recipes, write_fixtures
 from .folder import build, fresh, write_graphs
 from .published import Mismatch
+from .precision import PARTS, Precision
 from .runner import Folder
 from .weights import HfCheckpoint, RandomWeights
 
@@ -61,6 +65,7 @@ def run() -> None:
             if not passed:
                 failures.append(label)
         failures += _adoption(Path(folder), [name for name in names if name.startswith("lookalike-")])
+        failures += _recipe_files() + _errors_by_bits()
         if not _goes_on(Path(folder)):
             failures.append("a build that was stopped gives another folder")
         if not _checkpoint_gives_same_graphs(Path(folder)):
@@ -282,6 +287,40 @@ def _lookalike_checks(folders: dict[str, Folder], prompt):
         mel = _features(100)
         mask = np.arange(100) < 93
         yield f"{name}: audio", folder.encode(mel, mask), twin.encode(mel, mask), STRICT
+
+
+def _recipe_files() -> list[str]:
+    """Reads every file, and some that are wrong; what did not go as it should."""
+    failures = []
+    for name in stored.names():
+        try:
+            stored.load(name)
+        except ValueError as error:
+            failures.append(str(error))
+    good = {"about": "", **dict.fromkeys(PARTS, "q4b32a4")}
+    without = {key: value for key, value in good.items() if key != "head"}
+    for wrong in (without, good | {"vision": "fp32"}, good | {"head": "q5b32a4"}, good | {"head": 4}, []):
+        try:
+            stored.parse("wrong", wrong)
+            failures.append(f"a recipe was read: {wrong}")
+        except ValueError:
+            pass
+    print(f"{'FAIL' if failures else 'ok  '} {len(stored.names())} recipe files")
+    return failures
+
+
+def _errors_by_bits() -> list[str]:
+    """Errors of every piece at three precisions; the labels of those in the wrong order."""
+    config, weights, failures = configs.load("tiny"), RandomWeights(SEED), []
+    precisions = [Precision(), Precision(8, 32, 4), Precision(4, 32, 4)]
+    for piece in errors.pieces(config):
+        found = errors.measure(config, weights, piece, precisions)
+        none, q8, q4 = (found[precision].rms for precision in precisions)
+        passed = none == 0 < q8 < 0.05 and 2 * q8 < q4 < 0.5
+        print(f"{'ok  ' if passed else 'FAIL'} rounding of {piece.name}: {none:.1e}, {q8:.1e}, {q4:.1e}")
+        if not passed:
+            failures.append(f"rounding of {piece.name}")
+    return failures
 
 
 class _Stopped(BaseException):

@@ -161,6 +161,26 @@ class Decoder:
         self._logits(x, "kept", -(-text.vocabulary // HEAD_ROWS))
         return g
 
+    # -- pieces alone, to measure what rounding does to them --------------------------------
+
+    def one_layer(self, layer: int) -> Graph:
+        """One layer, with the past that it reads; its own row of the per-layer rows is the only one."""
+        g, text = self.g, self.text
+        x = g.input("hidden_states", F32, ["batch", "sequence", text.hidden])
+        rows = g.input("per_layer_inputs", F32, ["batch", "sequence", 1, text.per_layer])
+        self._places("sequence")
+        self._past_inputs([text.kv_layer(layer)])
+        self.kv = dict(self.past)
+        x = self._layer(x, rows, layer, 0)
+        g.output(x, "next_hidden_states", F32, ["batch", "sequence", text.hidden])
+        return g
+
+    def head(self) -> Graph:
+        """The last norm and the head."""
+        g = self.g
+        self._logits(g.input("hidden_states", F32, ["batch", "kept", self.text.hidden]), "kept")
+        return g
+
     # -- inputs and outputs ---------------------------------------------------------------
 
     def _row_inputs(self):

@@ -139,6 +139,23 @@ class RandomWeights:
         return (np.float32(middle) + np.float32(spread) * unit).astype(np.float32)
 
 
+class NormalWeights(RandomWeights):
+    """The same but for the matrices, which are normally distributed, of the same size: what a block's
+    largest value is depends on its length, as in trained weights."""
+
+    def __init__(self, seed: int):
+        super().__init__(seed)
+        self.description = f"random, normal, seed {seed}"
+
+    def _uniform(self, name: str, start: int, stop: int) -> np.ndarray:
+        first = super()._uniform(name, start, stop)
+        if not name.endswith(".weight") or "norm" in name:
+            return first
+        radius = np.sqrt(-2 * np.log((first + 1) / 2 + np.float32(2.0**-25)))
+        angle = np.float32(np.pi) * super()._uniform(f"{name}.angle", start, stop)
+        return radius * np.cos(angle) * np.float32(3.0**-0.5)
+
+
 def scale_of(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Middle and half width of the random values of one tensor."""
     last = name.rsplit(".", 1)[-1]
@@ -164,10 +181,12 @@ def scale_of(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def open_weights(text: str) -> WeightSource:
-    """``random:SEED`` or ``hf:FOLDER``."""
+    """``random:SEED``, ``normal:SEED`` or ``hf:FOLDER``."""
     kind, _, rest = text.partition(":")
     if kind == "random":
         return RandomWeights(int(rest))
+    if kind == "normal":
+        return NormalWeights(int(rest))
     if kind == "hf":
         return HfCheckpoint(rest)
-    raise ValueError(f"weights {text!r}: expected random:SEED or hf:FOLDER")
+    raise ValueError(f"weights {text!r}: expected random:SEED, normal:SEED or hf:FOLDER")
