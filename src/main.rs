@@ -30,7 +30,8 @@ fn main() -> ExitCode {
 }
 
 /// glibc raises this limit as large blocks are freed, and keeps what is freed later in its heap: with E4B, 40 MB for good
-/// and 135 MB at the peak of loading. Set, it stays where it is.
+/// and 135 MB at the peak of loading. Set, it stays where it is. Whoever sets the switch for reporting sets this one too, as
+/// the service units do.
 const LARGE_BLOCK: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "4194304");
 
 /// ONNX Runtime and glibc look at their environment when they are opened, and a running process cannot change that safely:

@@ -475,10 +475,19 @@ fn what_no_row_sees_is_let_go_of() {
             assert_eq!(model.decoder.rewind(settled - 1).is_err(), gone);
             assert_eq!(model.decoder.len(), if gone { settled } else { settled - 1 }, "{name}: it says no and stays");
         }
-        // A copy that does not fit leaves an empty context.
+        // A copy that does not fit, or ends early, leaves an empty context.
+        model.decoder.rewind(0).expect("none is always possible");
+        model.prefill(&prompt.slice(0, 30));
         let copy: Vec<_> = model.decoder.saved().collect::<Result<_, _>>().expect("it is copied");
-        assert!(model.decoder.restore(1, copy.into_iter()).is_err());
+        assert!(model.decoder.restore(1, copy.clone().into_iter()).is_err());
         assert!(model.decoder.is_empty());
+        let most = copy.len() - 1;
+        assert!(model.decoder.restore(30, copy.into_iter().take(most)).is_err());
+        assert!(
+            model.decoder.is_empty() && model.decoder.saved().all(|saved| saved.is_ok_and(|it| it.bytes.is_empty()))
+        );
+        let error = error(&model.step(&prompt), &whole);
+        assert!(error <= LIMIT, "{name} after what did not fit: {error}");
     }
 }
 

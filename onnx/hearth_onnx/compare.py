@@ -52,6 +52,8 @@ def run(model: Path, clips: Path, limit: int, hearth: Path, recipes: list[Stored
                 build(_as_stored(model, recipe), out)
                 folder = Folder(out)
             except (ValueError, Fail) as reason:
+                if first is None:
+                    raise
                 rows.append([recipe.name, f"does not fit: {str(reason).splitlines()[0]}", *[""] * 3])
                 continue
             if first is None:

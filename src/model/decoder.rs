@@ -106,12 +106,13 @@ fn kv_ports(text: &TextConfig, layers: &[usize], rows: usize) -> Vec<(String, St
 }
 
 impl Kv {
-    fn new(graph: &Graph, folder: &Folder) -> Result<Self, ModelError> {
+    /// `known` is what the graph may take besides.
+    fn new(graph: &Graph, folder: &Folder, known: &[&str]) -> Result<Self, ModelError> {
         let (text, manifest) = (&folder.config.text_config, &folder.manifest);
         let layers: Vec<usize> = (0..text.owning_layers()).collect();
         let rows = if manifest.kv == KvMode::InPlace { manifest.max_context } else { 0 };
         let ports = kv_ports(text, &layers, rows);
-        graph.require_no_input_but(|name| INPUTS.contains(&name) || ports.iter().any(|(past, ..)| past == name))?;
+        graph.require_no_input_but(|name| known.contains(&name) || ports.iter().any(|(past, ..)| past == name))?;
         let mut tensors = Vec::new();
         for (past, present, shape) in &ports {
             let port = graph.require_input(past, &[Dtype::F32, Dtype::F16], 4)?;
@@ -318,6 +319,8 @@ impl Decoder {
         self.rewind(0)?;
         let restored = self.take(rows, saved);
         if restored.is_err() {
+            // Some of the tensors may have been taken, whatever the length says.
+            self.len = rows;
             self.rewind(0)?;
         }
         restored
@@ -496,9 +499,8 @@ fn places(mask: Dtype, rows: Range<usize>, held: Option<usize>) -> Result<Vec<(&
 
 /// The input by which a split decoder says that it counts the rows of layers with a window apart.
 const SLIDING_MASK: &str = "sliding_attention_mask";
-/// What a decoder may take besides keys and values.
-const INPUTS: [&str; 6] =
-    ["inputs_embeds", "per_layer_inputs", "attention_mask", SLIDING_MASK, "position_ids", "num_logits_to_keep"];
+/// What a decoder takes besides keys and values.
+const INPUTS: [&str; 3] = ["inputs_embeds", "per_layer_inputs", "attention_mask"];
 const MASKS: [Dtype; 2] = [Dtype::I64, Dtype::I32];
 
 fn open_split(folder: &Folder, options: Options) -> Result<(Graphs, Option<Sliding>), ModelError> {
@@ -516,7 +518,8 @@ fn open_split(folder: &Folder, options: Options) -> Result<(Graphs, Option<Slidi
     let shared = lower.require_output("shared_per_layer_inputs", &[Dtype::F32], 4)?;
     expect_width(&lower, "shared_per_layer_inputs", &shared.shape, text.hidden_size_per_layer_input)?;
     let sliding = sliding(&lower, text)?;
-    let kv = Kv::new(&lower, folder)?;
+    let also: &[&str] = if sliding.is_some() { &[SLIDING_MASK, "position_ids"] } else { &[] };
+    let kv = Kv::new(&lower, folder, &[&INPUTS, also].concat())?;
     if let Kv::Concat { .. } = kv {
         return Err(lower.contract("kv", "in_place for a split decoder (manifest.json)", "concat").into());
     }
@@ -534,10 +537,9 @@ fn open_split(folder: &Folder, options: Options) -> Result<(Graphs, Option<Slidi
             binding.input(&name, buffer)?;
         }
     }
-    let mut known = vec!["hidden_states", "shared_per_layer_inputs", "attention_mask"];
+    let known = [&["hidden_states", "shared_per_layer_inputs", "attention_mask"], also].concat();
     if sliding.is_some() {
         require_places(&upper)?;
-        known.extend([SLIDING_MASK, "position_ids"]);
     }
     upper.require_no_input_but(|name| known.contains(&name) || name.starts_with("past_key_values."))?;
     binding.output("logits")?;
@@ -577,7 +579,7 @@ fn open_merged(folder: &Folder, options: Options) -> Result<Merged, ModelError> 
     let (positions, keep) = (optional("position_ids", 2)?, optional("num_logits_to_keep", 0)?);
     let logits = graph.require_output("logits", &[Dtype::F32, Dtype::F16], 3)?;
     expect_width(&graph, "logits", &logits.shape, text.vocab_size)?;
-    let kv = Kv::new(&graph, folder)?;
+    let kv = Kv::new(&graph, folder, &[&INPUTS[..], &["position_ids", "num_logits_to_keep"]].concat())?;
     Ok(Merged { mask, positions, keep, kv, vocab: text.vocab_size, graph })
 }
 

@@ -116,18 +116,28 @@ struct Lookup {
 impl Lookup {
     fn open(folder: &Folder, tables: &Tables) -> Result<Self, FolderError> {
         let text = &folder.config.text_config;
-        let per_layer = text.num_hidden_layers * text.hidden_size_per_layer_input;
-        Ok(Self {
+        let per_layer = text.num_hidden_layers.saturating_mul(text.hidden_size_per_layer_input);
+        let lookup = Self {
             embeds: OpenTable::open(&folder.dir, &tables.inputs_embeds, text.hidden_size)?,
             per_layer: OpenTable::open(&folder.dir, &tables.per_layer_inputs, per_layer)?,
             config: folder.config.clone(),
-        })
+        };
+        if text.pad_token_id as usize >= lookup.rows_of_both() {
+            let reason = format!("config.json: no table row for the padding token {}", text.pad_token_id);
+            return Err(FolderError::Layout { path: folder.dir.clone(), reason });
+        }
+        Ok(lookup)
+    }
+
+    /// Ids that either table has a row for.
+    fn rows_of_both(&self) -> usize {
+        self.embeds.rows().min(self.per_layer.rows())
     }
 
     /// As the graph does it: placeholders, and ids that a table has no row for, are the padding token.
     fn rows(&self, ids: &[u32]) -> Result<Rows, FolderError> {
         let mut rows = Rows { len: ids.len(), ..Rows::default() };
-        let least = self.embeds.rows().min(self.per_layer.rows());
+        let least = self.rows_of_both();
         for &id in ids {
             let known = (id as usize) < least && !self.config.is_placeholder(id);
             let row = if known { id } else { self.config.text_config.pad_token_id } as usize;

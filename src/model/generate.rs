@@ -497,7 +497,8 @@ impl Respond for Gemma {
         self.run_out(draft, emit)
     }
 
-    /// Only what comes after the first difference in the prefix is computed. Meanwhile a copy of the old context is kept,
+    /// Only what comes after the first difference in the prefix is computed, or all of it where the context was settled behind
+    /// that. Meanwhile a copy of the old context is kept,
     /// so that whoever interrupts this finds all as it was.
     fn declare(&mut self, told: &Declared, alive: &mut dyn FnMut()) -> Result<(), ModelError> {
         self.turn = None;

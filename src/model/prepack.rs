@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::Folder;
 use crate::onnx::{self, Options};
 
-/// Parts with matrices; the embedding tables are mapped as they are.
+/// Parts with matrices; the embedding tables are read or mapped as they are.
 const PARTS: [&str; 5] = ["decoder_lower", "decoder_upper", "decoder_model_merged", "audio_stream", "audio_encoder"];
 /// A model with less is loaded faster than a file is looked after.
 pub const LEAST_BYTES: u64 = 64 << 20;

@@ -67,12 +67,10 @@ impl OpenTable {
     /// [`FolderError`] when a file of it is missing or too short, or it is of another shape.
     pub fn open(dir: &Path, table: &Table, columns: usize) -> Result<Self, FolderError> {
         let Table { rows, bits, block, factor, .. } = *table;
-        if table.columns != columns
-            || !matches!(bits, 4 | 8)
-            || block == 0
-            || !columns.is_multiple_of(block)
-            || rows == 0
-        {
+        let whole = matches!(bits, 4 | 8) && block > 0 && columns.is_multiple_of(block);
+        // Whole bytes, and few enough for every product below; the file bounds them further.
+        let fits = whole && columns.checked_mul(32).is_some() && (columns * bits).is_multiple_of(8);
+        if table.columns != columns || rows == 0 || !fits {
             let found = format!("{rows} rows of {}, {bits} bits in blocks of {block}", table.columns);
             let reason = format!("manifest.json: a table of {found}, where {columns} columns of 4 or 8 bits are due");
             return Err(FolderError::Layout { path: dir.to_path_buf(), reason });
@@ -161,5 +159,8 @@ mod tests {
         check(table(4, false), 8, "8 columns");
         check(table(2, false), 4, "2 bits");
         check(Table { block: 3, ..table(4, false) }, 4, "blocks of 3");
+        check(Table { columns: 3, block: 3, ..table(4, false) }, 3, "rows of 3");
+        let huge = 1 << 62;
+        check(Table { columns: huge, block: huge, ..table(4, false) }, huge, "4 bits in blocks of");
     }
 }
