@@ -9,7 +9,7 @@ use hearth::{onnx, telemetry};
 
 fn main() -> ExitCode {
     if !onnx::reporting_is_off() {
-        return restart_without_reporting();
+        return restart_with_switches();
     }
     telemetry::init();
     let args = match Args::read() {
@@ -36,7 +36,7 @@ const LARGE_BLOCK: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "4194304");
 
 /// ONNX Runtime and glibc look at their environment when they are opened, and a running process cannot change that safely:
 /// so the program takes its own place, once, with the switches set.
-fn restart_without_reporting() -> ExitCode {
+fn restart_with_switches() -> ExitCode {
     let restart = |program| {
         let mut arguments = std::env::args_os();
         let name = arguments.next().unwrap_or_default();

@@ -333,38 +333,6 @@ impl Tensor {
         }
     }
 
-    /// A copy of the first `rows` of axis 2 of a [1, heads, rows, d] tensor (keys or values).
-    ///
-    /// # Errors
-    /// When the tensor has another rank or type, or fewer rows.
-    pub fn truncated(&self, rows: usize) -> Result<Self, OnnxError> {
-        let shape = self.shape();
-        let &[1, heads, have, d] = shape.as_slice() else {
-            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
-        };
-        if rows > have {
-            return Err(OnnxError::Run(format!("cannot keep {rows} of {have} rows")));
-        }
-        let mut cut = Self::zeros(self.dtype(), &[1, heads, rows, d])?;
-        fn copy<T: Copy>(from: &[T], to: &mut [T], (have, rows, d): (usize, usize, usize)) {
-            if rows * d > 0 {
-                for (from, to) in from.chunks_exact(have * d).zip(to.chunks_exact_mut(rows * d)) {
-                    to.copy_from_slice(&from[..rows * d]);
-                }
-            }
-        }
-        let dims = (have, rows, d);
-        match self.dtype() {
-            Dtype::F16 => copy(
-                self.0.try_extract_tensor::<f16>().map_err(OnnxError::run)?.1,
-                cut.0.try_extract_tensor_mut::<f16>().map_err(OnnxError::run)?.1,
-                dims,
-            ),
-            _ => copy(self.as_f32()?, cut.0.try_extract_tensor_mut::<f32>().map_err(OnnxError::run)?.1, dims),
-        }
-        Ok(cut)
-    }
-
     /// A second handle to the same memory.
     ///
     /// # Errors

@@ -148,7 +148,6 @@ def adopt(folder: Path, max_context: int = 4096, level: int | None = 4, check: b
     is left behind when it fails."""
     parts = published_parts(folder)
     (folder / "manifest.json").unlink(missing_ok=True)
-    tables = None
     try:
         lines = _write(folder, parts, max_context, level)
         tables = read_embedding(folder / "onnx" / parts["embed_tokens"], configs.load(str(folder)))

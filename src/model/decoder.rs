@@ -184,6 +184,22 @@ impl Kv {
     }
 }
 
+impl Graphs {
+    fn kv(&self) -> &Kv {
+        match self {
+            Self::Split(graphs) => &graphs.0.kv,
+            Self::Merged(merged) => &merged.kv,
+        }
+    }
+
+    fn kv_mut(&mut self) -> &mut Kv {
+        match self {
+            Self::Split(graphs) => &mut graphs.0.kv,
+            Self::Merged(merged) => &mut merged.kv,
+        }
+    }
+}
+
 impl Decoder {
     /// Opens the decoder graphs of `folder` and checks their contract.
     ///
@@ -235,7 +251,7 @@ impl Decoder {
         if !self.holds(len) {
             return Err(ModelError::OutOfOrder("the context was settled behind that row"));
         }
-        self.kv_mut().rewind(len)?;
+        self.graphs.kv_mut().rewind(len)?;
         self.len = len;
         if let Some(sliding) = self.sliding.as_mut().filter(|_| len == 0) {
             sliding.dropped = 0;
@@ -256,11 +272,9 @@ impl Decoder {
         }
         let (from, rows) = (first - sliding.dropped, self.len - first);
         sliding.dropped = first;
-        let kv = match &mut self.graphs {
-            Graphs::Split(graphs) => &mut graphs.0.kv,
-            Graphs::Merged(merged) => &mut merged.kv,
-        };
-        for (pair, _) in kv.tensors_mut().chunks_mut(2).zip(&sliding.layers).filter(|(_, slides)| **slides) {
+        for (pair, _) in
+            self.graphs.kv_mut().tensors_mut().chunks_mut(2).zip(&sliding.layers).filter(|(_, slides)| **slides)
+        {
             pair.iter_mut().try_for_each(|tensor| tensor.rows_to_front(from, rows))?;
         }
         Ok(())
@@ -293,7 +307,7 @@ impl Decoder {
     /// When there is no such layer or row.
     pub fn key_or_value(&self, layer: usize, what: usize, row: usize) -> Result<Vec<f32>, ModelError> {
         let place = row.checked_sub(self.dropped(layer)).filter(|_| row < self.len);
-        let found = self.kv().tensors().get(2 * layer + what).zip(place);
+        let found = self.graphs.kv().tensors().get(2 * layer + what).zip(place);
         let (tensor, row) = found.ok_or(ModelError::OutOfOrder("no such layer or row"))?;
         let data = tensor.to_f32()?;
         let shape = tensor.shape();
@@ -304,7 +318,7 @@ impl Decoder {
     /// Copies of the rows of the context, tensor by tensor: for E4B in 32 bits 32 KiB a row, and 80 KiB for each that
     /// layers with a window hold. Fails for one that has another shape than keys and values have.
     pub fn saved(&self) -> impl ExactSizeIterator<Item = Result<Saved, ModelError>> {
-        self.kv().tensors().iter().enumerate().map(|(at, tensor)| {
+        self.graphs.kv().tensors().iter().enumerate().map(|(at, tensor)| {
             let (shape, rows) = (tensor.shape(), self.len - self.dropped(at / 2));
             let bytes = tensor.rows_to_bytes(rows)?;
             Ok(Saved { dtype: tensor.dtype(), heads: shape[1], rows, width: shape[3], bytes })
@@ -331,21 +345,22 @@ impl Decoder {
         if rows > self.max_context {
             return Err(UNFIT);
         }
+        let grows = matches!(self.graphs.kv(), Kv::Concat { .. });
         let mut dropped = None;
-        for at in 0..self.kv().tensors().len() {
+        for at in 0..self.graphs.kv().tensors().len() {
             let saved = saved.next().ok_or(UNFIT)?;
             let slides = self.sliding.as_ref().is_some_and(|sliding| sliding.layers[at / 2]);
             let missing = rows.checked_sub(saved.rows).ok_or(UNFIT)?;
             let expected = if slides { *dropped.get_or_insert(missing) } else { 0 };
-            let tensor = &mut self.kv_mut().tensors_mut()[at];
+            let tensor = &mut self.graphs.kv_mut().tensors_mut()[at];
             let (shape, dtype) = (tensor.shape(), tensor.dtype());
             if missing != expected || (dtype, shape[1], shape[3]) != (saved.dtype, saved.heads, saved.width) {
                 return Err(UNFIT);
             }
-            if let Kv::Concat { tensors, .. } = self.kv_mut() {
-                tensors[at] = Tensor::zeros(dtype, &[1, shape[1], saved.rows, shape[3]])?;
+            if grows {
+                *tensor = Tensor::zeros(dtype, &[1, shape[1], saved.rows, shape[3]])?;
             }
-            self.kv_mut().tensors_mut()[at].rows_from_bytes(saved.rows, &saved.bytes)?;
+            tensor.rows_from_bytes(saved.rows, &saved.bytes)?;
         }
         self.len = rows;
         if let (Some(sliding), Some(dropped)) = (&mut self.sliding, dropped) {
@@ -360,20 +375,6 @@ impl Decoder {
     /// Rows at the beginning that an owning layer no longer holds.
     fn dropped(&self, layer: usize) -> usize {
         self.sliding.as_ref().filter(|sliding| sliding.layers.get(layer) == Some(&true)).map_or(0, |it| it.dropped)
-    }
-
-    fn kv(&self) -> &Kv {
-        match &self.graphs {
-            Graphs::Split(graphs) => &graphs.0.kv,
-            Graphs::Merged(merged) => &merged.kv,
-        }
-    }
-
-    fn kv_mut(&mut self) -> &mut Kv {
-        match &mut self.graphs {
-            Graphs::Split(graphs) => &mut graphs.0.kv,
-            Graphs::Merged(merged) => &mut merged.kv,
-        }
     }
 
     /// Feeds rows in blocks.

@@ -1,10 +1,48 @@
-//! Rows of keys and values: as bytes, for a snapshot on disk, and moved within their buffer.
+//! Rows of keys and values: cut off, as bytes for a snapshot on disk, and moved within their buffer.
 
 use half::f16;
 
 use super::{Dtype, OnnxError, Tensor};
 
 impl Tensor {
+    /// Heads, rows and width of keys or values [1, heads, rows, width].
+    fn heads_rows_width(&self) -> Result<(usize, usize, usize), OnnxError> {
+        let shape = self.shape();
+        match shape.as_slice() {
+            &[1, heads, rows, width] => Ok((heads, rows, width)),
+            _ => Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}"))),
+        }
+    }
+
+    /// A copy of the first `rows` of axis 2 of a [1, heads, rows, d] tensor (keys or values).
+    ///
+    /// # Errors
+    /// When the tensor has another rank or type, or fewer rows.
+    pub fn truncated(&self, rows: usize) -> Result<Self, OnnxError> {
+        let (heads, have, d) = self.heads_rows_width()?;
+        if rows > have {
+            return Err(OnnxError::Run(format!("cannot keep {rows} of {have} rows")));
+        }
+        let mut cut = Self::zeros(self.dtype(), &[1, heads, rows, d])?;
+        fn copy<T: Copy>(from: &[T], to: &mut [T], (have, rows, d): (usize, usize, usize)) {
+            if rows * d > 0 {
+                for (from, to) in from.chunks_exact(have * d).zip(to.chunks_exact_mut(rows * d)) {
+                    to.copy_from_slice(&from[..rows * d]);
+                }
+            }
+        }
+        let dims = (have, rows, d);
+        match self.dtype() {
+            Dtype::F16 => copy(
+                self.0.try_extract_tensor::<f16>().map_err(OnnxError::run)?.1,
+                cut.0.try_extract_tensor_mut::<f16>().map_err(OnnxError::run)?.1,
+                dims,
+            ),
+            _ => copy(self.as_f32()?, cut.0.try_extract_tensor_mut::<f32>().map_err(OnnxError::run)?.1, dims),
+        }
+        Ok(cut)
+    }
+
     /// The first `rows` of axis 2 of a [1, heads, rows, d] tensor as little-endian bytes, head after head.
     ///
     /// # Errors
@@ -25,10 +63,7 @@ impl Tensor {
     /// # Errors
     /// When the tensor has another rank or type, fewer rows, or `bytes` another length.
     pub fn rows_from_bytes(&mut self, rows: usize, bytes: &[u8]) -> Result<(), OnnxError> {
-        let shape = self.shape();
-        let &[1, heads, have, d] = shape.as_slice() else {
-            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
-        };
+        let (heads, have, d) = self.heads_rows_width()?;
         let size = if self.dtype() == Dtype::F16 { 2 } else { 4 };
         if rows > have || bytes.len() != heads * rows * d * size {
             return Err(OnnxError::Run(format!("{} bytes do not fit {rows} of {have} rows", bytes.len())));
@@ -61,10 +96,7 @@ impl Tensor {
     /// # Errors
     /// When the tensor has another rank or type, or fewer rows.
     pub fn rows_to_front(&mut self, from: usize, rows: usize) -> Result<(), OnnxError> {
-        let shape = self.shape();
-        let &[1, _, have, d] = shape.as_slice() else {
-            return Err(OnnxError::Run(format!("keys and values should have four dimensions, found {shape:?}")));
-        };
+        let (_, have, d) = self.heads_rows_width()?;
         if from + rows > have {
             return Err(OnnxError::Run(format!("cannot move {rows} rows from row {from} of {have}")));
         }
